@@ -16,6 +16,7 @@ import dataclasses
 import difflib
 import math
 import numbers
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar, dataclass_transform
@@ -49,6 +50,7 @@ class HyperParameter:
         log: Whether to search on a logarithmic scale.
         source: Where default and ranges come from (paper and place).
         description: What it does, in one sentence, with its unit if it has one.
+        attribute: The attribute that holds it, where that is not its name.
     """
 
     name: str
@@ -64,6 +66,7 @@ class HyperParameter:
     log: bool = False
     source: str = ""
     description: str = ""
+    attribute: str = ""
 
     @property
     def valid_range(self) -> str:
@@ -122,7 +125,7 @@ class HyperParameter:
         kind = numbers.Integral if self.kind == "int" else numbers.Real
         if isinstance(value, bool) or not isinstance(value, kind):
             raise TypeError
-        number = int(value) if self.kind == "int" else float(value)
+        number: float | int = operator.index(value) if self.kind == "int" else float(value)
         if math.isnan(number):
             raise ValueError
         if self.low is not None and (number < self.low or (self.low_open and number == self.low)):
@@ -182,10 +185,12 @@ def hyperparameter(
     log: bool = False,
     source: str = "",
     description: str = "",
+    public_name: str = "",
 ) -> Any:
     """Declares one setting of a :class:`Configurable`; see :class:`HyperParameter`.
 
-    The kind follows from ``choices`` and the type of ``default`` unless it is given.
+    The kind follows from ``choices`` and the type of ``default`` unless it is given. A class whose
+    attribute cannot bear the setting's name gives ``public_name`` and its own ``__init__``.
     """
     choices = tuple(choices)
     if kind is None:
@@ -200,7 +205,7 @@ def hyperparameter(
         else:
             kind = "float"
     declared = HyperParameter(
-        name="",
+        name=public_name,
         kind=kind,
         default=default,
         low=low,
@@ -234,19 +239,19 @@ class Configurable:
     def __post_init__(self) -> None:
         owner = self.name or type(self).__name__
         for parameter in self.hyperparameters():
-            value = parameter.validate(getattr(self, parameter.name), owner)
-            object.__setattr__(self, parameter.name, value)
+            value = parameter.validate(getattr(self, parameter.attribute), owner)
+            setattr(self, parameter.attribute, value)
 
     @classmethod
     def hyperparameters(cls) -> tuple[HyperParameter, ...]:
         """The declared settings, in order of declaration."""
-        if not dataclasses.is_dataclass(cls):
-            return ()
-        return tuple(
-            dataclasses.replace(field.metadata[_METADATA_KEY], name=field.name)
-            for field in dataclasses.fields(cls)
-            if _METADATA_KEY in field.metadata
-        )
+        found = []
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # see __init_subclass__
+            if _METADATA_KEY in field.metadata:
+                declared: HyperParameter = field.metadata[_METADATA_KEY]
+                name = declared.name or field.name
+                found.append(dataclasses.replace(declared, name=name, attribute=field.name))
+        return tuple(found)
 
     @classmethod
     def from_settings(cls: type[_T], settings: Mapping[str, Any]) -> _T:
@@ -268,7 +273,7 @@ class Configurable:
 
     def settings(self) -> dict[str, Any]:
         """The current settings, plain values by name."""
-        return {p.name: getattr(self, p.name) for p in self.hyperparameters()}
+        return {p.name: getattr(self, p.attribute) for p in self.hyperparameters()}
 
     @property
     def settings_key(self) -> tuple[str, tuple[tuple[str, Any], ...]]:

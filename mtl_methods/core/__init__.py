@@ -1,0 +1,1 @@
+"""What every method is built from: the contract, gradients, writing, composition."""

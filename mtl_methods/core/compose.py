@@ -1,0 +1,121 @@
+"""A loss weighting and a gradient weighting together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtl_methods.core.gradient_weighting import GradientWeighting
+from mtl_methods.core.loss_weighting import LossWeighting
+from mtl_methods.core.method import Family, Method, StepInputs, StepRecord
+from mtl_methods.errors import ConfigurationError
+
+__all__ = ["ComposedMethod", "compose"]
+
+
+class ComposedMethod(Method):
+    """A loss weighting whose weighted losses a gradient weighting combines.
+
+    With ``a_k`` the coefficients of the loss weighting and ``b_k`` the weights that the gradient
+    weighting finds for the gradients ``a_k g_k``, the shared update is ``sum_k a_k b_k g_k`` and
+    the effective weights are ``a_k b_k``. Heads receive ``a_k`` where the gradient weighting's
+    ``head_weighting`` is ``"unit"``, ``a_k b_k`` where it is ``"same"``.
+
+    Source: Lin et al., "Reasonable Effectiveness of Random Weighting" (TMLR 2022), Table 4.
+    """
+
+    family: ClassVar[Family] = "composed"
+
+    def __init__(self, loss: LossWeighting, gradient: GradientWeighting) -> None:
+        self.loss = loss
+        self.gradient = gradient
+        self.__post_init__()
+        vars(self)["name"] = f"{loss.name}+{gradient.name}"
+        vars(self)["needs"] = loss.needs | gradient.needs
+        vars(self)["backward_passes"] = gradient.backward_passes
+        self.own = nn.ModuleDict({"loss": loss.own, "gradient": gradient.own})
+
+    def _initialise(
+        self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
+    ) -> None:
+        for part in (self.loss, self.gradient):
+            part.setup(self.tasks, device=device, dtype=dtype, feature_dim=feature_dim)
+
+    def seed(self, seed: int) -> None:
+        """Seeds both parts."""
+        self.loss.seed(seed)
+        self.gradient.seed(seed + 1)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of both parts, with the part's name before each."""
+        return {
+            f"{part.name}.{key}": value
+            for part in (self.loss, self.gradient)
+            for key, value in part.settings().items()
+        }
+
+    def _step(self, inputs: StepInputs) -> None:
+        self.loss.last_step = StepRecord(tasks=inputs.tasks)
+        self.gradient.last_step = self.last_step
+        coefficients = self.loss.coefficients(inputs)
+        self.last_step.events.extend(self.loss.last_step.events)
+        self.gradient._step_with_coefficients(inputs, coefficients.numpy())
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Passes the losses on to both parts."""
+        self.loss.after_step(losses)
+        self.gradient.after_step(losses)
+
+    def end_epoch(
+        self,
+        *,
+        epoch: int,
+        train_losses: Mapping[str, float],
+        performance_drops: Mapping[str, float] | None = None,
+    ) -> None:
+        """Passes the epoch on to both parts."""
+        for part in (self.loss, self.gradient):
+            part.end_epoch(
+                epoch=epoch, train_losses=train_losses, performance_drops=performance_drops
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of both parts."""
+        return {
+            "name": self.name,
+            "tasks": list(self.tasks),
+            "loss": self.loss.state_dict(),
+            "gradient": self.gradient.state_dict(),
+            "counters": dict(self.counters),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores both parts."""
+        self.loss.load_state_dict(state["loss"])
+        self.gradient.load_state_dict(state["gradient"])
+        self.tasks = tuple(state["tasks"])
+        self.counters = dict(state["counters"])
+
+
+def compose(*parts: Method) -> ComposedMethod:
+    """Joins a loss weighting and a gradient weighting, in this order.
+
+    ``compose(FAMO(), CAGrad(c=0.4))`` weights losses by FAMO and combines the gradients of the
+    weighted losses by CAGrad. Equal weighting (``LS()``) is the identity.
+
+    Raises:
+        ConfigurationError: If the parts are not one of each family.
+    """
+    if (
+        len(parts) == 2
+        and isinstance(parts[0], LossWeighting)
+        and isinstance(parts[1], GradientWeighting)
+    ):
+        return ComposedMethod(parts[0], parts[1])
+    got = ", ".join(f"{part.name} ({part.family})" for part in parts) or "nothing"
+    raise ConfigurationError(
+        f"compose takes one loss weighting and then one gradient weighting, got {got}"
+    )

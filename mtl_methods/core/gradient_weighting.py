@@ -1,0 +1,288 @@
+"""Methods that look at task gradients: one backward pass per task, then one combination."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_methods.configuration import hyperparameter
+from mtl_methods.core.method import Family, Method, Need, StepInputs
+from mtl_methods.core.task_gradients import TaskGradients, gram_matrix
+from mtl_methods.core.writing import backward_two_ways
+from mtl_methods.errors import NonFiniteGradientError
+
+__all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeighting"]
+
+_NO_GRADIENT = "zero_gradient"
+
+
+@dataclass
+class Combination:
+    """What a gradient method decides in one step.
+
+    Attributes:
+        weights: Coefficient of each task gradient, shape (K,), float64; ``None`` if the combined
+            gradient is no weighted sum of task gradients.
+        combined: The combined gradient, shape (m,); ``None`` if it is ``weights @ gradients``.
+        residual: Relative residual of the solver, ``None`` without one.
+        iterations: Its iterations.
+        events: Rare events, as (name, sentence).
+    """
+
+    weights: NDArray[np.float64] | None = None
+    combined: Tensor | None = None
+    residual: float | None = None
+    iterations: int = 0
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+
+class GradientWeighting(Method):
+    """Base of the methods that see the gradient of each task on the shared parameters."""
+
+    family: ClassVar[Family] = "gradient"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.GRAM})
+    backward_passes: ClassVar[str] = "K"
+
+    head_weighting: str = hyperparameter(
+        "unit",
+        choices=("unit", "same"),
+        source="see the method's description",
+        description="Weights of the task heads: 1, or those of the shared parameters.",
+    )
+    gradients_on: str = hyperparameter(
+        "parameters",
+        choices=("parameters", "features"),
+        source="MGDA-UB (Sener and Koltun, 2018)",
+        description=(
+            "Where task gradients are taken: on the shared parameters (K backward passes), or on "
+            "the shared features (one pass through the trunk; pass features= to backward)."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._gradients = TaskGradients()
+        if self.gradients_on == "features":
+            vars(self)["needs"] = self.needs | {Need.FEATURES}
+
+    @abstractmethod
+    def combine(self, matrix: Tensor, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
+        """Decides how the task gradients become one.
+
+        Args:
+            matrix: Task gradients as rows, shape (K, m); not to be changed.
+            gram: Their Gram matrix, shape (K, K), finite.
+            inputs: The step.
+
+        Returns:
+            The decision.
+        """
+
+    def _step(self, inputs: StepInputs) -> None:
+        self._step_with_coefficients(inputs, None)
+
+    def _step_with_coefficients(
+        self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
+    ) -> None:
+        """One step on the losses ``coefficients[k] * losses[k]`` (a composition), or the losses."""
+        on_features = self.gradients_on == "features"
+        if on_features:
+            self._require(inputs.features, "features= (gradients_on is 'features')")
+        targets = inputs.features if on_features else inputs.shared
+        assert targets is not None
+        raw = self._gradients.compute(
+            inputs.losses, targets, inputs.heads, leaves_behind_targets=on_features
+        )
+        started = time.perf_counter()
+        raw_gram = gram_matrix(raw)
+        if not np.isfinite(raw_gram).all():
+            self._write_overflow(raw, raw_gram, inputs)
+            return
+        if coefficients is None:
+            matrix, gram = raw, raw_gram
+            scales = np.ones(len(inputs.tasks))
+        else:
+            scales = coefficients
+            gram = raw_gram * np.outer(scales, scales)
+            matrix = raw * torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)[:, None]
+        with torch.no_grad(), torch.autocast(raw.device.type, enabled=False):
+            decision = self.combine(matrix, gram, inputs)
+        self.last_step.solve_seconds += time.perf_counter() - started
+        self.last_step.gram = raw_gram
+        self.last_step.residual = decision.residual
+        self.last_step.iterations = decision.iterations
+        for name, sentence in decision.events:
+            self._event(name, sentence)
+        effective = None if decision.weights is None else decision.weights * scales
+        with torch.no_grad(), torch.autocast(raw.device.type, enabled=False):
+            if decision.combined is not None:
+                combined = decision.combined
+            else:
+                assert effective is not None
+                combined = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device) @ raw
+        if effective is not None:
+            self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
+        self._write(combined, effective, scales, inputs, on_features)
+
+    def _write(
+        self,
+        combined: Tensor,
+        effective: NDArray[np.float64] | None,
+        scales: NDArray[np.float64],
+        inputs: StepInputs,
+        on_features: bool,
+    ) -> None:
+        same = self.head_weighting == "same" and effective is not None
+        factors = effective if same else scales
+        assert factors is not None
+        self._gradients.write_heads(factors.tolist(), inputs.grad_scale)
+        if on_features:
+            self._backward_features(combined, inputs)
+        else:
+            self._gradients.write_shared(combined, inputs.grad_scale)
+
+    def _backward_features(self, combined: Tensor, inputs: StepInputs) -> None:
+        """One pass from the features through the trunk."""
+        assert inputs.features is not None
+        parts = self._gradients.split(combined)
+        roots = [f for f in inputs.features if f.grad_fn is not None]
+        seeds = [
+            (part * inputs.grad_scale).to(feature.dtype)
+            for feature, part in zip(inputs.features, parts, strict=True)
+            if feature.grad_fn is not None
+        ]
+        if roots:
+            torch.autograd.backward(roots, seeds)
+
+    def _write_overflow(self, raw: Tensor, gram: NDArray[np.float64], inputs: StepInputs) -> None:
+        """A gradient is not finite: an error, or under loss scaling a step the scaler will skip."""
+        row = int(np.flatnonzero(~np.isfinite(gram.diagonal()))[0])
+        if inputs.grad_scale == 1.0:
+            raise NonFiniteGradientError(inputs.tasks[row])
+        self._event("overflow", "gradients overflowed under loss scaling; the scaler skips it")
+        self._gradients.write_heads([1.0] * len(inputs.tasks), inputs.grad_scale)
+        self._write(
+            raw.sum(0),
+            None,
+            np.ones(len(inputs.tasks)),
+            inputs,
+            self.gradients_on == "features",
+        )
+
+
+class GradientCombination(GradientWeighting):
+    """A gradient method that needs the gradients themselves, not only their Gram matrix."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.GRADIENTS})
+
+
+class GramWeighting(GradientWeighting):
+    """A gradient method whose weights follow from the Gram matrix.
+
+    A subclass gives :meth:`solve`. Tasks whose gradient is exactly zero have nothing to add and
+    would make most of these problems unsolvable: they get weight 0, counted as
+    ``zero_gradient``, and the rest is solved without them.
+    """
+
+    update_weights_every: int = hyperparameter(
+        1,
+        low=1,
+        source="Nash-MTL (Navon et al., 2022), section 6.1",
+        description="Find new weights every so many steps; steps between cost one backward pass.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.state["step"] = 0
+        self.state["kept_weights"] = {}
+
+    @abstractmethod
+    def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
+        """Finds the weights.
+
+        Args:
+            gram: Gram matrix of the non-zero task gradients, shape (K', K'), K' >= 1.
+            inputs: The step, reduced to the same K' tasks.
+
+        Returns:
+            A decision with weights of shape (K',).
+        """
+
+    def combine(self, matrix: Tensor, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
+        """The weights of :meth:`solve`, 0 for tasks without gradient."""
+        present = np.flatnonzero(gram.diagonal() > 0.0)
+        if len(present) == len(inputs.tasks):
+            return self.solve(gram, inputs)
+        weights = np.zeros(len(inputs.tasks))
+        absent = ", ".join(t for i, t in enumerate(inputs.tasks) if i not in present)
+        if len(present):
+            decision = self.solve(gram[np.ix_(present, present)], _subset(inputs, present))
+            assert decision.weights is not None
+            weights[present] = decision.weights
+        else:
+            decision = Combination()
+        decision.weights = weights
+        decision.events.append(
+            (_NO_GRADIENT, f"no gradient on the shared parameters from {absent}: weight 0")
+        )
+        return decision
+
+    def _step_with_coefficients(
+        self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
+    ) -> None:
+        step: int = self.state["step"]
+        kept: dict[str, float] = self.state["kept_weights"]
+        due = step % self.update_weights_every == 0
+        if due or any(task not in kept for task in inputs.tasks):
+            super()._step_with_coefficients(inputs, coefficients)
+            weights = self.last_step.weights
+            if weights is not None and self.update_weights_every > 1:
+                scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
+                for task, weight, scale in zip(
+                    inputs.tasks, weights.tolist(), scales.tolist(), strict=True
+                ):
+                    kept[task] = weight / scale if scale else weight
+        else:
+            self._reuse_weights(inputs, coefficients, kept)
+        self.state["step"] = step + 1
+
+    def _reuse_weights(
+        self,
+        inputs: StepInputs,
+        coefficients: NDArray[np.float64] | None,
+        kept: dict[str, float],
+    ) -> None:
+        """A step between two updates of the weights: a weighted sum of losses."""
+        scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
+        effective = scales * np.array([kept[task] for task in inputs.tasks])
+        factors = (effective * inputs.grad_scale).tolist()
+        same = self.head_weighting == "same"
+        backward_two_ways(
+            inputs.losses,
+            factors,
+            factors if same else (scales * inputs.grad_scale).tolist(),
+            inputs.shared,
+            inputs.heads,
+        )
+        first = inputs.shared[0]
+        dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
+        self.last_step.weights = torch.as_tensor(effective, dtype=dtype, device=first.device)
+
+
+def _subset(inputs: StepInputs, present: NDArray[np.int64]) -> StepInputs:
+    rows = present.tolist()
+    return dataclasses.replace(
+        inputs,
+        tasks=tuple(inputs.tasks[i] for i in rows),
+        losses=tuple(inputs.losses[i] for i in rows),
+        values=inputs.values[rows],
+        index=inputs.index[rows],
+    )

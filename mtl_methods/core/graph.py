@@ -1,0 +1,70 @@
+"""Which leaves of the autograd graph each loss reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["reachable_leaves"]
+
+
+def reachable_leaves(
+    losses: Sequence[Tensor], stop_at: Iterable[Tensor] = ()
+) -> list[tuple[Tensor, ...]]:
+    """Finds, for each loss, the leaf tensors that its backward pass would fill.
+
+    Every node of the graph is visited once, whatever the number of losses: the leaves below a node
+    are kept as the bits of one integer.
+
+    Args:
+        losses: K tensors; those without a graph reach nothing.
+        stop_at: Tensors behind which not to look (shared features).
+
+    Returns:
+        For each loss its leaves, each once, in a deterministic order.
+    """
+    below: dict[Any, int] = {_node_of(tensor): 0 for tensor in stop_at if tensor.requires_grad}
+    leaves: list[Tensor] = []
+    found: list[tuple[Tensor, ...]] = []
+    for loss in losses:
+        if not loss.requires_grad:
+            found.append(())
+            continue
+        bits = _mark(_node_of(loss), below, leaves)
+        found.append(tuple(leaf for i, leaf in enumerate(leaves) if bits >> i & 1))
+    return found
+
+
+def _node_of(tensor: Tensor) -> Any:
+    if tensor.grad_fn is not None:
+        return tensor.grad_fn
+    view = tensor.expand_as(tensor).grad_fn  # a leaf's own node is reached through any child
+    assert view is not None
+    return view.next_functions[0][0]
+
+
+def _mark(root: Any, below: dict[Any, int], leaves: list[Tensor]) -> int:
+    """Fills ``below`` for all nodes under ``root``, children first; returns the root's bits."""
+    stack = [root]
+    while stack:
+        node = stack[-1]
+        if node in below:
+            stack.pop()
+            continue
+        children = [child for child, _ in node.next_functions if child is not None]
+        waiting = [child for child in children if child not in below]
+        if waiting:
+            stack.extend(waiting)
+            continue
+        stack.pop()
+        bits = 0
+        variable = getattr(node, "variable", None)
+        if variable is not None and not children:
+            bits = 1 << len(leaves)
+            leaves.append(variable)
+        for child in children:
+            bits |= below[child]
+        below[node] = bits
+    return below[root]

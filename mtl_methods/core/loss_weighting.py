@@ -1,0 +1,99 @@
+"""Methods that set one coefficient per loss: one backward pass, whatever the number of tasks."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_methods.configuration import hyperparameter
+from mtl_methods.core.method import Family, Method, StepInputs
+from mtl_methods.core.writing import accumulate, backward_two_ways
+
+__all__ = ["LossWeighting", "ObjectiveWeighting"]
+
+
+class LossWeighting(Method):
+    """A method whose update is ``sum_k a_k grad(l_k)`` with coefficients found from losses alone.
+
+    A subclass gives :meth:`coefficients`; the base takes the one backward pass that they need.
+    """
+
+    family: ClassVar[Family] = "loss"
+    backward_passes: ClassVar[str] = "1"
+
+    head_weighting: str = hyperparameter(
+        "same",
+        choices=("same", "unit"),
+        source="a weighted sum of losses weights the heads too, in every paper of this family",
+        description="Weights of the task heads: those of the shared parameters, or 1.",
+    )
+
+    @abstractmethod
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """The coefficient of each loss; adds gradients of own parameters to their ``.grad``.
+
+        Args:
+            inputs: The step; ``inputs.values`` are the losses.
+
+        Returns:
+            Shape (K,), float64, on the CPU.
+        """
+
+    def _step(self, inputs: StepInputs) -> None:
+        started = time.perf_counter()
+        coefficients = self.coefficients(inputs)
+        self.last_step.solve_seconds = time.perf_counter() - started
+        factors = [c * inputs.grad_scale for c in coefficients.tolist()]
+        same = self.head_weighting == "same"
+        backward_two_ways(
+            inputs.losses,
+            factors,
+            factors if same else [inputs.grad_scale] * len(factors),
+            inputs.shared,
+            inputs.heads,
+        )
+        first = inputs.losses[0]
+        self.last_step.weights = coefficients.to(first.device, _weight_dtype(first.dtype))
+
+
+class ObjectiveWeighting(LossWeighting):
+    """A loss weighting that is the derivative of an objective in losses and own parameters.
+
+    A subclass gives :meth:`objective`; coefficients and gradients of own parameters follow by
+    differentiation, without touching the model's graph.
+    """
+
+    @abstractmethod
+    def objective(self, losses: Tensor, inputs: StepInputs) -> Tensor:
+        """The scalar to minimise.
+
+        Args:
+            losses: Shape (K,), detached values that require a gradient, on the device and in the
+                type of the own parameters (float64 on the CPU if there are none).
+            inputs: The step.
+
+        Returns:
+            A scalar.
+        """
+
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """The derivative of the objective by each loss, shape (K,)."""
+        own = list(self.own.parameters())
+        values = inputs.values.to(own[0].device, own[0].dtype) if own else inputs.values
+        values = values.detach().requires_grad_()
+        device = values.device.type
+        with torch.enable_grad(), torch.autocast(device, enabled=False):
+            total = self.objective(values, inputs)
+            gradients = torch.autograd.grad(total, [values, *own], allow_unused=True)
+        accumulate(own, gradients[1:], inputs.grad_scale)
+        coefficients = gradients[0]
+        assert coefficients is not None
+        return coefficients.to("cpu", torch.float64)
+
+
+def _weight_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

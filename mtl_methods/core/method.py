@@ -1,0 +1,432 @@
+"""The contract that every method fulfils, and the state that it keeps."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mtl_methods.configuration import Configurable
+from mtl_methods.errors import (
+    MissingNeedError,
+    NonFiniteLossError,
+    TaskError,
+)
+
+__all__ = ["Family", "Method", "Need", "StepInputs", "StepRecord"]
+
+logger = logging.getLogger("mtl_methods")
+
+Family = Literal["loss", "gradient", "composed", "bilevel"]
+
+
+class Need(enum.Enum):
+    """What a method must be given beyond ``losses`` and ``shared``; the caller serves needs."""
+
+    LOSSES = "losses"
+    LOSSES_AFTER_STEP = "losses after the step"
+    GRAM = "Gram matrix of task gradients"
+    GRADIENTS = "full task gradients"
+    FEATURES = "shared features"
+    VALIDATION_BATCH = "validation batch and functional model"
+    EXTRA_BATCHES = "several batches per step"
+    PERFORMANCE_DROPS = "performance drops per epoch"
+    OWN_PARAMETERS = "own trainable parameters in the optimiser"
+
+
+@dataclass
+class StepRecord:
+    """What happened in one step, for logs.
+
+    Attributes:
+        tasks: The tasks of the step, in the order of its losses; length K.
+        weights: Effective weights, shape (K,): the coefficient of each raw task gradient in the
+            shared update; ``None`` where the method has none by nature.
+        gram: Gram matrix of the raw task gradients, shape (K, K), float64; ``None`` if the
+            method did not compute it.
+        residual: Relative residual of the weight solver; ``None`` without a solver.
+        iterations: Iterations of the weight solver.
+        solve_seconds: Seconds spent on finding the weights, given losses or gradients.
+        events: Names of rare events in this step (also counted in ``method.counters``).
+    """
+
+    tasks: tuple[str, ...] = ()
+    weights: Tensor | None = None
+    gram: NDArray[np.float64] | None = None
+    residual: float | None = None
+    iterations: int = 0
+    solve_seconds: float = 0.0
+    events: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """One step's inputs, checked and in canonical form.
+
+    Attributes:
+        tasks: The K tasks present, in the order of the losses.
+        losses: The K scalar losses, with their graphs.
+        values: Their values, float64 on the CPU, shape (K,).
+        index: Position of each present task among the method's tasks, shape (K,), int64.
+        shared: The shared parameters that require a gradient.
+        heads: The parameters that count as heads; ``None`` for every other leaf of the graph.
+        features: The shared features, ``None`` if not given.
+        grad_scale: Factor on every gradient that is written (loss scaling of mixed precision).
+        extra: Further inputs for declared needs.
+    """
+
+    tasks: tuple[str, ...]
+    losses: tuple[Tensor, ...]
+    values: Tensor
+    index: Tensor
+    shared: tuple[Tensor, ...]
+    heads: tuple[Tensor, ...] | None
+    features: tuple[Tensor, ...] | None
+    grad_scale: float
+    extra: Mapping[str, Any]
+
+
+class Method(Configurable, ABC):
+    """A way of balancing K tasks in a training step.
+
+    Use, in any PyTorch loop::
+
+        method.backward(losses, shared=model.shared.parameters())
+        optimizer.step()
+
+    ``backward`` adds to ``.grad`` like ``Tensor.backward`` does, once per step; it never clips and
+    hides no scale. What else a method wants is in :attr:`needs`.
+
+    Class attributes:
+        summary: What the method does, in one line.
+        paper: Its source: authors, title, venue.
+        equation: The rule in one line of text.
+        needs: What a caller must serve.
+        family: ``"loss"``, ``"gradient"``, ``"composed"`` or ``"bilevel"``.
+        backward_passes: Cost of a step in backward passes, in words (``"1"``, ``"K"``).
+        deviations: Where papers and published code disagree, and what is the default here.
+        scale_law: How the effective weights answer to a common factor s on all losses:
+            ``"invariant"``, ``"1/s"``, ``"other"`` ...
+    """
+
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    equation: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES})
+    family: ClassVar[Family] = "loss"
+    backward_passes: ClassVar[str] = "1"
+    deviations: ClassVar[tuple[str, ...]] = ()
+    scale_law: ClassVar[str] = "other"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.tasks: tuple[str, ...] = ()
+        self.state: dict[str, Any] = {}
+        self.own = nn.Module()
+        self.generator = torch.Generator()
+        self.counters: dict[str, int] = {}
+        self.last_step = StepRecord()
+        self._own_versions: tuple[int, ...] | None = None
+        self._warned: set[str] = set()
+
+    # ---------------------------------------------------------------- set-up
+
+    def setup(
+        self,
+        tasks: Sequence[str],
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        feature_dim: int | None = None,
+    ) -> None:
+        """Fixes the tasks and makes the method's state.
+
+        The first ``backward`` does it with the tasks of its losses; call it yourself if that batch
+        may lack a task, or to have :meth:`parameters` before the first step.
+
+        Args:
+            tasks: All task names, in a fixed order; length K.
+            device: Where own parameters live; default CPU.
+            dtype: Their type; default ``torch.get_default_dtype()``.
+            feature_dim: Size of the last dimension of the shared features, for methods with
+                ``Need.FEATURES``.
+
+        Raises:
+            TaskError: If there are no tasks, if one is named twice, or if the method is already
+                set up for other tasks.
+            MissingNeedError: If the method needs ``feature_dim``.
+        """
+        names = tuple(tasks)
+        if not names:
+            raise TaskError(f"{self.name}: there must be at least one task")
+        if len(set(names)) != len(names):
+            raise TaskError(f"{self.name}: a task is named twice in {', '.join(names)}")
+        if self.tasks:
+            if names == self.tasks:
+                return
+            raise TaskError(
+                f"{self.name}: already set up for the tasks {', '.join(self.tasks)}; "
+                "make a new method for others"
+            )
+        self.generator.manual_seed(int(torch.randint(2**62, (), dtype=torch.int64)))
+        self.tasks = names
+        try:
+            self._initialise(
+                torch.device(device or "cpu"), dtype or torch.get_default_dtype(), feature_dim
+            )
+        except Exception:
+            self.tasks = ()
+            raise
+
+    def seed(self, seed: int) -> None:
+        """Seeds the method's own random generator (call after :meth:`setup`)."""
+        self.generator.manual_seed(seed)
+
+    def _initialise(
+        self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
+    ) -> None:
+        """Makes state and own parameters for ``self.tasks``; nothing by default."""
+
+    # ------------------------------------------------------------------ step
+
+    def backward(
+        self,
+        losses: Mapping[str, Tensor],
+        shared: Iterable[Tensor],
+        heads: Iterable[Tensor] | None = None,
+        *,
+        features: Tensor | Sequence[Tensor] | None = None,
+        grad_scale: float = 1.0,
+        **extra: Any,
+    ) -> None:
+        """Adds the balanced gradient to ``.grad`` of shared parameters, heads and own parameters.
+
+        Args:
+            losses: One scalar tensor per task of the batch; a task without data in the batch is
+                simply not there.
+            shared: The shared parameters; frozen and unused ones are left alone.
+            heads: The parameters that count as heads; default: every other leaf that the losses
+                reach.
+            features: The shared features (any shape (B, ...)), for methods that declare
+                ``Need.FEATURES`` and for options that take gradients there.
+            grad_scale: Factor on all gradients written, ``scaler.get_scale()`` under mixed
+                precision; weights are found from the unscaled losses and gradients.
+            **extra: Further inputs, only for declared needs.
+
+        Raises:
+            NonFiniteLossError: If a loss is NaN or infinite. Nothing is written.
+            NonFiniteGradientError: If a task gradient is, with ``grad_scale`` 1. Nothing is
+                written.
+            TaskError: If losses are not scalars, have no graph, or name an unknown task.
+            MissingNeedError: If a declared need was not served.
+        """
+        inputs = self._check(losses, shared, heads, features, grad_scale, extra)
+        self.last_step = StepRecord(tasks=inputs.tasks)
+        self._warn_if_never_updated()
+        self._step(inputs)
+        for event in self.last_step.events:
+            self.counters[event] = self.counters.get(event, 0) + 1
+
+    @abstractmethod
+    def _step(self, inputs: StepInputs) -> None:
+        """Writes all gradients and ``self.last_step``."""
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Effective weights of the last step, shape (K,), in the order of its losses.
+
+        The coefficient of each raw task gradient in the shared update; ``None`` before the first
+        step and for methods that have none by nature.
+        """
+        return self.last_step.weights
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Tells the losses of the same batch after the optimiser's step.
+
+        Does nothing unless the method declares ``Need.LOSSES_AFTER_STEP``.
+        """
+
+    def end_epoch(
+        self,
+        *,
+        epoch: int,
+        train_losses: Mapping[str, float],
+        performance_drops: Mapping[str, float] | None = None,
+    ) -> None:
+        """Tells what an epoch brought; does nothing unless the method uses it.
+
+        Args:
+            epoch: The epoch that ended, counted from 0.
+            train_losses: Mean training loss per task.
+            performance_drops: Per task, the mean relative drop of its validation metrics against
+                single-task training, in percent, positive for worse (``Need.PERFORMANCE_DROPS``).
+        """
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Own trainable parameters, for the caller's optimiser; empty for most methods.
+
+        Raises:
+            TaskError: If the method has some but does not know its tasks yet.
+        """
+        if Need.OWN_PARAMETERS in self.needs and not self.tasks:
+            raise TaskError(
+                f"{self.name}: its parameters exist once the tasks are known; "
+                "call setup(tasks) first"
+            )
+        return list(self.own.parameters())
+
+    # ----------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes the next step: plain values and tensors only."""
+        return {
+            "name": self.name,
+            "tasks": list(self.tasks),
+            "state": copy.deepcopy(self.state),
+            "own": {key: value.clone() for key, value in self.own.state_dict().items()},
+            "generator": self.generator.get_state().clone(),
+            "counters": dict(self.counters),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`state_dict`, setting the method up if it was not yet.
+
+        Raises:
+            TaskError: If the state belongs to another method or to other tasks.
+        """
+        if state["name"] != self.name:
+            raise TaskError(f"{self.name}: this state belongs to the method {state['name']!r}")
+        tasks = tuple(state["tasks"])
+        own = state["own"]
+        if tasks:
+            if not self.tasks:
+                first = next(iter(own.values()), None)
+                self.setup(
+                    tasks,
+                    device=None if first is None else first.device,
+                    dtype=None if first is None else first.dtype,
+                    feature_dim=self._feature_dim_of(own),
+                )
+            elif tasks != self.tasks:
+                raise TaskError(
+                    f"{self.name}: the state is for the tasks {', '.join(tasks)}, "
+                    f"this method for {', '.join(self.tasks)}"
+                )
+        self.own.load_state_dict(dict(own))
+        self.state = copy.deepcopy(dict(state["state"]))
+        self.generator.set_state(state["generator"].clone())
+        self.counters = dict(state["counters"])
+
+    def _feature_dim_of(self, own: Mapping[str, Tensor]) -> int | None:
+        """The ``feature_dim`` that own parameters were made with, for restoring."""
+        return None
+
+    # --------------------------------------------------------------- helpers
+
+    def _event(self, name: str, message: str) -> None:
+        """Records a rare event; the first of its kind is logged as a warning."""
+        self.last_step.events.append(name)
+        if name not in self._warned:
+            self._warned.add(name)
+            logger.warning("%s: %s (further ones are only counted)", self.name, message)
+
+    def _require(self, value: Any, what: str) -> Any:
+        if value is None:
+            raise MissingNeedError(f"{self.name} needs {what}; pass it to backward")
+        return value
+
+    def _check(
+        self,
+        losses: Mapping[str, Tensor],
+        shared: Iterable[Tensor],
+        heads: Iterable[Tensor] | None,
+        features: Tensor | Sequence[Tensor] | None,
+        grad_scale: float,
+        extra: Mapping[str, Any],
+    ) -> StepInputs:
+        tasks = tuple(losses)
+        terms = tuple(losses.values())
+        if not tasks:
+            raise TaskError(f"{self.name}: the batch has no losses; skip such a batch")
+        for task, loss in zip(tasks, terms, strict=True):
+            if not isinstance(loss, Tensor) or loss.numel() != 1:
+                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+                raise TaskError(
+                    f"{self.name}: the loss of task {task!r} must be a scalar tensor, got {shape}"
+                )
+        if not any(loss.requires_grad for loss in terms):
+            raise TaskError(f"{self.name}: no loss has a graph to differentiate")
+        detached = [loss.detach().reshape(()) for loss in terms]
+        if len({(loss.dtype, loss.device) for loss in detached}) == 1:
+            values = torch.stack(detached).to("cpu", torch.float64)
+        else:
+            values = torch.stack([loss.to("cpu", torch.float64) for loss in detached])
+        for task, value in zip(tasks, values.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(task, value)
+        if isinstance(features, Tensor):
+            features = (features,)
+        if not self.tasks:
+            self.setup(
+                tasks,
+                device=terms[0].device,
+                dtype=_parameter_dtype(terms[0].dtype),
+                feature_dim=features[0].shape[-1] if features else None,
+            )
+        if tasks == self.tasks:
+            index = list(range(len(tasks)))
+        else:
+            unknown = [task for task in tasks if task not in self.tasks]
+            if unknown:
+                raise TaskError(
+                    f"{self.name}: task {unknown[0]!r} is none of its tasks "
+                    f"({', '.join(self.tasks)}); name all tasks with setup(tasks) before the "
+                    "first step"
+                )
+            index = [self.tasks.index(task) for task in tasks]
+        return StepInputs(
+            tasks=tasks,
+            losses=terms,
+            values=values,
+            index=torch.tensor(index),
+            shared=tuple(p for p in shared if p.requires_grad),
+            heads=None if heads is None else tuple(p for p in heads if p.requires_grad),
+            features=None if features is None else tuple(features),
+            grad_scale=float(grad_scale),
+            extra=extra,
+        )
+
+    def _warn_if_never_updated(self) -> None:
+        """Warns once if own parameters got gradients but no optimiser has moved them.
+
+        Uncertainty weighting whose variances never reached the optimiser is equal weighting under
+        another name; published comparisons contain it.
+        """
+        own = list(self.own.parameters())
+        if not own or "never_updated" in self._warned:
+            return
+        versions = tuple(parameter._version for parameter in own)
+        moved = self._own_versions is None or versions != self._own_versions
+        if not moved and any(p.grad is not None and bool(p.grad.any()) for p in own):
+            self._warned.add("never_updated")
+            logger.warning(
+                "%s: its parameters did not change since the last step; "
+                "add method.parameters() to the optimiser",
+                self.name,
+            )
+        self._own_versions = versions
+
+
+def _parameter_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type of own parameters for losses of a type: never half precision."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

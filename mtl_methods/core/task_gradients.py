@@ -1,0 +1,179 @@
+"""The K task gradients of one step, in one buffer, and what is written from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_methods.core.graph import reachable_leaves
+from mtl_methods.core.writing import accumulate
+from mtl_methods.errors import TaskError
+
+__all__ = ["TaskGradients", "gram_matrix"]
+
+_UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
+
+
+@dataclass
+class HeadGradient:
+    """The gradient of one task on the leaves that are not shared."""
+
+    leaves: tuple[Tensor, ...]
+    gradients: tuple[Tensor | None, ...]
+
+
+class TaskGradients:
+    """Gradients of K losses with respect to shared tensors, as the rows of one (K, m) matrix.
+
+    The matrix is allocated once and reused as long as shapes stay; gradients are copied into its
+    rows as they come, so that no second copy of all of them ever exists.
+    """
+
+    def __init__(self) -> None:
+        self._buffer: Tensor | None = None
+        self._shapes: tuple[torch.Size, ...] = ()
+        self.targets: tuple[Tensor, ...] = ()
+        self.used: list[bool] = []
+        self.heads: list[HeadGradient] = []
+
+    def compute(
+        self,
+        losses: Sequence[Tensor],
+        targets: Sequence[Tensor],
+        heads: Sequence[Tensor] | None,
+        *,
+        leaves_behind_targets: bool = False,
+        retain_graph: bool = False,
+    ) -> Tensor:
+        """Differentiates each loss once.
+
+        Args:
+            losses: K scalar losses.
+            targets: What to differentiate by: the shared parameters, or the shared features.
+            heads: The leaves that count as heads; ``None`` for all leaves that are no target.
+            leaves_behind_targets: Whether the targets are features, with leaves behind them that
+                are no heads.
+            retain_graph: Whether the graph is needed again afterwards.
+
+        Returns:
+            The gradient matrix, shape (K, m), m the number of elements of all targets.
+        """
+        self.targets = tuple(targets)
+        matrix = self._matrix(len(losses))
+        rows = [self._split(row) for row in matrix]
+        self.used = [False] * len(self.targets)
+        self.heads = []
+        position = {id(target): i for i, target in enumerate(self.targets)}
+        wanted = None if heads is None else {id(head) for head in heads}
+        leaves_of = reachable_leaves(losses, self.targets if leaves_behind_targets else ())
+        last = max((k for k, loss in enumerate(losses) if loss.requires_grad), default=0)
+        for k, (loss, leaves) in enumerate(zip(losses, leaves_of, strict=True)):
+            own = tuple(
+                leaf
+                for leaf in leaves
+                if id(leaf) not in position and (wanted is None or id(leaf) in wanted)
+            )
+            if not loss.requires_grad:
+                matrix[k].zero_()
+                self.heads.append(HeadGradient((), ()))
+                continue
+            reached = (
+                list(range(len(self.targets)))
+                if leaves_behind_targets
+                else [position[id(leaf)] for leaf in leaves if id(leaf) in position]
+            )
+            inputs = [self.targets[i] for i in reached] + list(own)
+            if not inputs:
+                matrix[k].zero_()
+                self.heads.append(HeadGradient((), ()))
+                continue
+            gradients = torch.autograd.grad(
+                loss, inputs, retain_graph=retain_graph or k != last, allow_unused=True
+            )
+            self._fill(rows[k], reached, gradients)
+            self.heads.append(HeadGradient(own, gradients[len(reached) :]))
+        return matrix
+
+    def _matrix(self, count: int) -> Tensor:
+        if not self.targets:
+            raise TaskError("there are no shared parameters that require a gradient")
+        shapes = tuple(target.shape for target in self.targets)
+        size = sum(target.numel() for target in self.targets)
+        first = self.targets[0]
+        dtype = first.dtype if first.dtype in (torch.float32, torch.float64) else torch.float32
+        if (
+            self._buffer is None
+            or self._buffer.shape[1] != size
+            or self._buffer.shape[0] < count
+            or self._buffer.device != first.device
+            or self._buffer.dtype != dtype
+        ):
+            self._buffer = torch.empty(count, size, dtype=dtype, device=first.device)
+        self._shapes = shapes
+        return self._buffer[:count]
+
+    def _split(self, row: Tensor) -> list[Tensor]:
+        parts = torch.split(row, [shape.numel() for shape in self._shapes])
+        return [part.view(shape) for part, shape in zip(parts, self._shapes, strict=True)]
+
+    def _fill(
+        self, row: list[Tensor], reached: list[int], gradients: tuple[Tensor | None, ...]
+    ) -> None:
+        got = {
+            i: gradient
+            for i, gradient in zip(reached, gradients, strict=False)
+            if gradient is not None
+        }
+        missing = [part for i, part in enumerate(row) if i not in got]
+        if missing:
+            torch._foreach_zero_(missing)
+        for i in got:
+            self.used[i] = True
+        if got:
+            torch._foreach_copy_([row[i] for i in got], list(got.values()))
+
+    def write_shared(self, combined: Tensor, scale: float) -> None:
+        """Adds the combined gradient (m,) to ``.grad`` of the targets that any loss reached."""
+        parts = self._split(combined)
+        accumulate(
+            self.targets,
+            [part if used else None for part, used in zip(parts, self.used, strict=True)],
+            scale,
+            owned=True,
+        )
+
+    def split(self, combined: Tensor) -> list[Tensor]:
+        """Views of a vector (m,) in the shapes of the targets."""
+        return self._split(combined)
+
+    def write_heads(self, factors: Sequence[float], scale: float) -> None:
+        """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its heads."""
+        for head, factor in zip(self.heads, factors, strict=True):
+            accumulate(head.leaves, head.gradients, factor * scale)
+
+
+def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
+    """The Gram matrix of the rows of a matrix.
+
+    Args:
+        matrix: Shape (K, m), float32 or float64.
+
+    Returns:
+        ``matrix @ matrix.T``, shape (K, K), symmetric, float64 on the CPU. Products are taken in
+        the type of the matrix and, where that under- or overflows, in float64.
+    """
+    with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
+        gram = (matrix @ matrix.T).to("cpu", torch.float64)
+        diagonal = gram.diagonal()
+        if matrix.dtype != torch.float64 and not bool(
+            torch.isfinite(gram).all() & (diagonal > _UNDERFLOW).all()
+        ):
+            wide = matrix.to(torch.float64)
+            gram = (wide @ wide.T).cpu()
+    result: NDArray[np.float64] = gram.numpy()
+    return (result + result.T) * 0.5

@@ -1,0 +1,109 @@
+"""Adding gradients to ``.grad``, as autograd does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from mtl_methods.core.graph import reachable_leaves
+
+__all__ = ["accumulate", "backward_two_ways", "backward_weighted"]
+
+
+def accumulate(
+    parameters: Iterable[Tensor],
+    gradients: Iterable[Tensor | None],
+    scale: float = 1.0,
+    *,
+    owned: bool = False,
+) -> None:
+    """Adds ``scale * gradient`` to ``.grad`` of each parameter.
+
+    Args:
+        parameters: Leaves.
+        gradients: One gradient each, ``None`` for none.
+        scale: A common factor.
+        owned: Whether the gradients are the caller's to give away. Those that autograd returned
+            are not: two leaves may share one, or it may be an expanded view.
+    """
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            continue
+        value = gradient.detach()
+        if scale != 1.0:
+            value = value * scale
+        elif not owned and parameter.grad is None:
+            value = value.clone()
+        if value.dtype != parameter.dtype:
+            value = value.to(parameter.dtype)
+        if parameter.grad is None:
+            parameter.grad = value
+        else:
+            parameter.grad += value
+
+
+def backward_weighted(
+    losses: Sequence[Tensor],
+    coefficients: Sequence[float],
+    inputs: Sequence[Tensor] | None = None,
+    retain_graph: bool = False,
+) -> None:
+    """One backward pass of ``sum_k coefficients[k] * losses[k]``.
+
+    Losses without a graph or with coefficient 0 take no part, so that a 0 never meets an
+    infinite local derivative.
+
+    Args:
+        losses: K scalar losses.
+        coefficients: K numbers.
+        inputs: The leaves to fill; default all.
+        retain_graph: Whether the graph is needed again.
+    """
+    if inputs is not None and not inputs:
+        return
+    roots, seeds = [], []
+    for loss, coefficient in zip(losses, coefficients, strict=True):
+        if loss.requires_grad and coefficient != 0.0:
+            roots.append(loss)
+            seeds.append(torch.full_like(loss, coefficient))
+    if roots:
+        torch.autograd.backward(
+            roots,
+            seeds,
+            retain_graph=retain_graph,
+            inputs=None if inputs is None else list(inputs),
+        )
+
+
+def backward_two_ways(
+    losses: Sequence[Tensor],
+    shared_factors: Sequence[float],
+    head_factors: Sequence[float],
+    shared: Iterable[Tensor],
+    heads: Iterable[Tensor] | None,
+) -> None:
+    """Weighted sums of losses with other weights on the heads than on the shared parameters.
+
+    Args:
+        losses: K scalar losses.
+        shared_factors: K coefficients for the shared parameters.
+        head_factors: K coefficients for the heads.
+        shared: The shared parameters.
+        heads: The heads; ``None`` for every other leaf.
+    """
+    if heads is None and list(shared_factors) == list(head_factors):
+        backward_weighted(losses, shared_factors)
+        return
+    shared_ids = {id(parameter) for parameter in shared}
+    head_ids = None if heads is None else {id(head) for head in heads}
+    leaves = {id(leaf): leaf for found in reachable_leaves(losses) for leaf in found}
+    trunk = [leaf for key, leaf in leaves.items() if key in shared_ids]
+    rest = [
+        leaf
+        for key, leaf in leaves.items()
+        if key not in shared_ids and (head_ids is None or key in head_ids)
+    ]
+    backward_weighted(losses, head_factors, rest, retain_graph=bool(trunk))
+    backward_weighted(losses, shared_factors, trunk)
