@@ -1,0 +1,76 @@
+"""Rendering: everything a report shows, put into one HTML file that needs no other."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from analysis.figures import DrawnFigure
+from analysis.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Page:
+    """The content of one report.
+
+    Attributes:
+        title: Name of the study or studies.
+        subtitle: Problem and date.
+        findings: Sentences of the answer, each with the identifier of its evidence.
+        warnings: What weakens the evidence.
+        problems: What is wrong with the folder.
+        tables: All tables by name.
+        figures: Static figures by name.
+        facts: Protocol, versions, hardware: groups of name and value.
+        documents: Longer texts shown as they are: title and text.
+    """
+
+    title: str
+    subtitle: str
+    findings: Sequence[Mapping[str, str]]
+    warnings: Sequence[str]
+    problems: Sequence[str]
+    tables: Mapping[str, Table]
+    figures: Mapping[str, DrawnFigure]
+    facts: Mapping[str, Mapping[str, Any]]
+    documents: Mapping[str, str] = field(default_factory=dict)
+
+
+def render(page: Page) -> str:
+    """The page as one HTML document; every string of a study is escaped."""
+    environment = Environment(
+        loader=PackageLoader("analysis.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["svg_uri"] = _svg_uri
+    environment.filters["plain"] = plain
+    template = environment.get_template("report.html.j2")
+    # Only this package's own two files are trusted; everything else is escaped.
+    css, js = Markup(_asset("report.css")), Markup(_asset("report.js"))  # noqa: S704
+    return template.render(page=page, css=css, js=js)
+
+
+def plain(value: Any) -> str:
+    """A value of a manifest as a short readable text."""
+    if isinstance(value, (dict, list)):
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+        return str(text).strip().removesuffix("...").strip()
+    return str(value)
+
+
+def _svg_uri(path: Path) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")

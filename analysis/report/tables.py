@@ -1,0 +1,174 @@
+"""One table of a report: the same rows as HTML, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "Δ": r"$\Delta$",
+    "α": r"$\alpha$",
+    "β": r"$\beta$",
+    "λ": r"$\lambda$",
+    "τ": r"$\tau$",
+    "²": r"\textsuperscript{2}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+    "−": "$-$",
+    "…": r"\ldots{}",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: where its values are, its head, and how numbers are written.
+
+    Attributes:
+        key: Column of the data frame.
+        label: Head.
+        digits: Decimals; None for text and whole numbers.
+        error: Column with the standard error, written as "value ± error".
+        best: Which value is set in bold: ``"high"``, ``"low"`` or None.
+        hint: Explanation shown on hover.
+    """
+
+    key: str
+    label: str
+    digits: int | None = None
+    error: str | None = None
+    best: str | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A rendered cell: text, the number it sorts by (None for text), and whether it is the best."""
+
+    text: str
+    sort: float | None
+    best: bool
+    missing: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with an identifier that is unique in its report."""
+
+    name: str
+    title: str
+    frame: pd.DataFrame
+    columns: Sequence[Column]
+    caption: str = ""
+    row_variant: str | None = None
+    long: bool = False
+    cells: list[list[Cell]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        bests = {column.key: _best(self.frame, column) for column in self.columns}
+        records: list[dict[Any, Any]] = self.frame.to_dict("records")
+        cells = [[_cell(row, c, bests[c.key]) for c in self.columns] for row in records]
+        object.__setattr__(self, "cells", cells)
+
+    @property
+    def variants(self) -> list[str]:
+        """The variant each row is about ("" where none): what a click on it isolates."""
+        if self.row_variant is None:
+            return [""] * len(self.frame)
+        return [str(name) for name in self.frame[self.row_variant]]
+
+    def csv(self) -> str:
+        """All values of the shown columns, unrounded, with errors as columns of their own."""
+        keys = [
+            key
+            for column in self.columns
+            for key in (column.key, column.error)
+            if key is not None and key in self.frame.columns
+        ]
+        return str(self.frame[list(dict.fromkeys(keys))].to_csv(index=False, lineterminator="\n"))
+
+    def latex(self) -> str:
+        """A booktabs table ready to paste: best values bold, errors after ±."""
+        numeric = [c.digits is not None for c in self.columns]
+        head = " & ".join(escape_latex(column.label) for column in self.columns)
+        lines = [
+            r"\begin{table}[t]",
+            r"\centering",
+            rf"\caption{{{escape_latex(self.caption or self.title)}}}",
+            rf"\label{{tab:{self.name}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+            r"\toprule",
+            rf"{head} \\",
+            r"\midrule",
+        ]
+        for row in self.cells:
+            texts = [escape_latex(cell.text) for cell in row]
+            texts = [
+                rf"\textbf{{{t}}}" if cell.best else t for t, cell in zip(texts, row, strict=True)
+            ]
+            lines.append(" & ".join(texts) + r" \\")
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def escape_latex(text: str) -> str:
+    """Text as LaTeX that prints it."""
+    return "".join(LATEX_SPECIAL.get(character, character) for character in text)
+
+
+def number(value: float, digits: int) -> str:
+    """A number with fixed decimals and a real minus sign; "–" where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}f}"
+    if digits and value and abs(value) < 0.5 * 10**-digits:
+        text = f"{value:.1e}"
+    return text.replace("-", "−")
+
+
+def _cell(row: dict[Any, Any], column: Column, best: float | None) -> Cell:
+    value = row.get(column.key)
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return Cell("–", None, best=False, missing=True)
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no", float(value), best=False)
+    if column.digits is None or isinstance(value, str):
+        numeric = isinstance(value, (int, float))
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        return Cell(text, float(value) if numeric else None, best=False)
+    text = number(float(value), column.digits)
+    error = row.get(column.error) if column.error else None
+    if error is not None and not math.isnan(error):
+        text += f" ± {number(float(error), column.digits)}"
+    return Cell(text, float(value), best=best is not None and float(value) == best)
+
+
+def _best(frame: pd.DataFrame, column: Column) -> float | None:
+    if column.best is None or column.key not in frame.columns:
+        return None
+    values = pd.to_numeric(frame[column.key], errors="coerce")
+    if "kind" in frame.columns:
+        values = values[frame["kind"] != "single-task"]
+    values = values.dropna()
+    if values.empty:
+        return None
+    return float(values.max() if column.best == "high" else values.min())

@@ -1,0 +1,83 @@
+"""The report: written for every kind of folder, self-contained, and safe from a study's strings."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic_folder import METHODS, Plan, write_folder
+
+from analysis import write_report
+
+FOLDERS = {
+    "two tasks": Plan(),
+    "one task": Plan(tasks=1),
+    "three tasks": Plan(tasks=3),
+    "eleven tasks": Plan(tasks=11),
+    "one seed": Plan(seeds=1),
+    "all diverged": Plan(diverge=tuple(METHODS)),
+    "no baselines": Plan(baselines=False),
+    "no sweep": Plan(sweep=0),
+    "sweep on test": Plan(test_on_sweep=True),
+    "no replicates": Plan(seeds=0),
+    "no fixed": Plan(fixed=()),
+    "search only": Plan(seeds=0, sweep=0, fixed=(), baselines=False),
+    "one method": Plan(methods=("ls",), fixed=()),
+}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_writes_everything_for(name: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", FOLDERS[name])
+    paths = write_report(folder)
+    assert paths.report == folder / "report.html"
+    assert not pd.read_csv(paths.summary).empty
+    html = paths.report.read_text()
+    assert {p.suffix for p in paths.figures} <= {".png", ".svg"}
+    assert all(p.stat().st_size > 500 for p in paths.figures)
+    assert "Findings" in html
+    assert "nan" not in re.sub(r"base64,[^\"]*|is nan|<script.*?</script>", "", html, flags=re.S)
+
+
+def test_needs_no_network(tmp_path: Path) -> None:
+    html = write_report(write_folder(tmp_path / "f")).report.read_text()
+    links = re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']*)", html)
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+    assert "@import" not in html
+
+
+def test_strings_of_a_study_are_escaped(tmp_path: Path) -> None:
+    attack = "<script>alert(1)</script>"
+    plan = Plan(name=attack, fail=("uw",), extra={"hardware": {"cpu": attack}})
+    folder = write_folder(tmp_path / "f", plan)
+    trials = pd.read_parquet(folder / "trials.parquet")
+    trials["error_message"] = attack
+    trials.to_parquet(folder / "trials.parquet")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["methods"]["ls"]["label"] = attack
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    html = write_report(folder).report.read_text()
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert" in html
+
+
+def test_failures_are_listed_with_task_epoch_and_step(tmp_path: Path) -> None:
+    html = write_report(write_folder(tmp_path / "f", Plan(diverge=("uw",)))).report.read_text()
+    rows = re.findall(r"<tr data-variant=\"uw\">.*?</tr>", html)
+    rows = [row for row in rows if "NonFiniteLossError" in row]
+    assert len(rows) == 10
+    for part in ("diverged", "RR", ">4<", ">17<", "replicate"):
+        assert any(part in row for row in rows), part
+
+
+def test_problems_of_the_folder_are_said(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f")
+    epochs = folder / "epochs.parquet"
+    epochs.write_bytes(epochs.read_bytes()[:100])
+    html = write_report(folder).report.read_text()
+    assert "epochs.parquet is truncated" in html
+    assert "FairGrad" in html
