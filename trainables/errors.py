@@ -1,0 +1,47 @@
+"""Errors of training, on top of :mod:`mtl_methods.errors`."""
+
+from __future__ import annotations
+
+from mtl_methods.errors import FairsweepError
+
+__all__ = ["CorruptFileError", "DivergedError", "ReferenceMetricError"]
+
+
+class DivergedError(FairsweepError, FloatingPointError):
+    """Training produced a number that is not finite, and cannot go on.
+
+    Attributes:
+        kind: What was not finite: ``"loss"``, ``"gradient"``, ``"parameter"`` or
+            ``"validation"``.
+        task: The task it belongs to, ``None`` where it belongs to none.
+        epoch: The epoch, counted from 1.
+        step: The step within the epoch, counted from 1; ``None`` after the last.
+    """
+
+    def __init__(
+        self, kind: str, reason: str, *, task: str | None, epoch: int, step: int | None
+    ) -> None:
+        self.kind = kind
+        self.reason = reason
+        self.task = task
+        self.epoch = epoch
+        self.step = step
+        place = f"epoch {epoch}" if step is None else f"epoch {epoch}, step {step}"
+        super().__init__(f"training diverged at {place}: {reason}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _make_diverged, (self.kind, self.reason, self.task, self.epoch, self.step)
+
+
+class CorruptFileError(FairsweepError):
+    """A file's content is not what its checksum says, or cannot be read."""
+
+
+class ReferenceMetricError(FairsweepError, ValueError):
+    """A single-task reference cannot serve: a metric is missing, zero or not finite."""
+
+
+def _make_diverged(
+    kind: str, reason: str, task: str | None, epoch: int, step: int | None
+) -> DivergedError:
+    return DivergedError(kind, reason, task=task, epoch=epoch, step=step)

@@ -1,0 +1,33 @@
+"""Every problem by its name: one file per problem, one line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mtl_methods.configuration import registry_lookup
+from trainables.problem import Problem, ProblemInfo
+from trainables.problems.multi_digits import MultiDigits
+
+__all__ = ["MultiDigits", "list_problems", "make_problem"]
+
+_PROBLEMS: dict[str, type[Problem[Any]]] = {problem.name: problem for problem in (MultiDigits,)}
+
+
+def make_problem(name: str, **options: Any) -> Problem[Any]:
+    """Makes a problem by its name.
+
+    Args:
+        name: One of :func:`list_problems`.
+        **options: The options that differ from their defaults.
+
+    Raises:
+        UnknownNameError: If the name or an option does not exist; names the valid ones.
+        ConfigurationError: If the value of an option is not valid.
+    """
+    problem = registry_lookup(_PROBLEMS, name, "problem")
+    return problem(problem.Options.from_settings(options))
+
+
+def list_problems() -> dict[str, ProblemInfo]:
+    """What is known of every problem, by name."""
+    return {name: problem.info() for name, problem in _PROBLEMS.items()}

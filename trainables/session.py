@@ -1,0 +1,310 @@
+"""A trial from start to end: epochs, checkpoints, and the record in the ledger.
+
+What an epoch needs is in :mod:`trainables.training`; this is everything around it, the same with
+and without Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from trainables.data import DataCache
+from trainables.errors import CorruptFileError, DivergedError
+from trainables.record import FORMAT, read_record, record_path, write_record
+from trainables.spec import TrialSpec
+from trainables.training import Trainer
+
+__all__ = ["TrialSession"]
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT_FORMAT = 1
+
+
+class TrialSession:
+    """Runs one trial step by step; a step is an epoch.
+
+    With a results folder, an unfinished trial continues from its checkpoint there, whoever ran it
+    before, and a trial whose record says that it finished or diverged is not run again. A record
+    of a failed trial is ignored, and replaced at the end.
+
+    Args:
+        spec: What the trial computes.
+        data: Where the tensors come from; may serve many sessions.
+        phase: The phase of a study, for the record.
+        results_dir: The results folder; ``None`` writes nothing.
+        checkpoint_every_s: Seconds between two checkpoints at least, 0 for every epoch.
+        device: Where to train.
+        raise_on_failure: Whether an exception that is no divergence is raised again after it was
+            recorded.
+        keep_best: Whether the parameters of the best epoch are kept as
+            ``checkpoints/<trial_id>/best.pt`` when the trial has finished.
+
+    Attributes:
+        spec: The specification.
+        trial_id: Its identity.
+        record: The record, once the trial has ended.
+        trainer: The trainer, once the first step began.
+    """
+
+    def __init__(
+        self,
+        spec: TrialSpec,
+        data: DataCache,
+        *,
+        phase: str = "",
+        results_dir: str | Path | None = None,
+        checkpoint_every_s: float = 30.0,
+        device: torch.device | str = "cpu",
+        raise_on_failure: bool = False,
+        keep_best: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.trial_id = spec.trial_id
+        self.trainer: Trainer | None = None
+        self._data = data
+        self._phase = phase
+        self._results_dir = None if results_dir is None else Path(results_dir)
+        self._checkpoint_every_s = checkpoint_every_s
+        self._device = device
+        self._raise_on_failure = raise_on_failure
+        self._keep_best = keep_best
+        self._started = _now()
+        self._seconds = 0.0
+        self._saved_at = time.monotonic()
+        self._saved_epoch = 0
+        self._resumed: dict[str, Any] | None = None
+        self.record = self._find_record()
+        if self.record is None and self._results_dir is not None:
+            self._resumed = self._find_checkpoint()
+
+    # ----------------------------------------------------------------- running
+
+    def step(self) -> dict[str, Any]:
+        """Runs an epoch and, after the last, ends the trial.
+
+        Returns:
+            The epoch's row with three more keys: ``status`` (``"running"`` or how the trial
+            ended), ``objective`` (the best selection measure so far, NaN if the trial diverged or
+            failed) and ``done``.
+
+        Raises:
+            OSError: If checkpoint or record cannot be written.
+        """
+        if self.record is not None:
+            return self._result()
+        started = time.perf_counter()
+        test = None
+        error: Exception | None = None
+        try:
+            trainer = self._ready_trainer()
+            if not trainer.complete:
+                trainer.run_epoch()
+            if trainer.complete:
+                trainer.load_best()
+                if self.spec.evaluate_test:
+                    test = _flat(trainer.evaluate_test())
+        except DivergedError as diverged:
+            logger.warning("trial %s: %s", self.trial_id, diverged)
+            error = diverged
+        except Exception as failure:
+            logger.exception("trial %s failed", self.trial_id)
+            error = failure
+        self._seconds += time.perf_counter() - started
+        if error is not None:
+            self._end("diverged" if isinstance(error, DivergedError) else "failed", error, None)
+            if self._raise_on_failure and not isinstance(error, DivergedError):
+                raise error
+        elif trainer.complete:
+            self._end("finished", None, test)
+        elif time.monotonic() - self._saved_at >= self._checkpoint_every_s:
+            self.save()
+        return self._result()
+
+    def run(self) -> dict[str, Any]:
+        """Runs all remaining epochs and returns the record."""
+        while self.record is None:
+            self.step()
+        return self.record
+
+    def close(self) -> None:
+        """Saves an unfinished trial so that it can go on elsewhere; not to be stepped after it."""
+        if self.record is None and self.trainer is not None:
+            if self.trainer.epoch > self._saved_epoch:
+                self.save()
+            self.trainer = None
+
+    # ------------------------------------------------------------- checkpoints
+
+    def payload(self) -> dict[str, Any]:
+        """What a checkpoint holds: tensors and plain values."""
+        return {
+            "format": _CHECKPOINT_FORMAT,
+            "trial_id": self.trial_id,
+            "epoch": 0 if self.trainer is None else self.trainer.epoch,
+            "started": self._started,
+            "seconds": self._seconds,
+            "trainer": None if self.trainer is None else self.trainer.state_dict(),
+        }
+
+    def restore(self, payload: Mapping[str, Any]) -> None:
+        """Continues from a payload, unless this session is already as far.
+
+        Raises:
+            CorruptFileError: If the payload belongs to another trial or format.
+        """
+        self._check_payload(payload)
+        epoch = 0 if self.trainer is None else self.trainer.epoch
+        waiting = 0 if self._resumed is None else int(self._resumed["epoch"])
+        if payload["trainer"] is not None and payload["epoch"] > max(epoch, waiting):
+            self._resumed = dict(payload)
+            self.trainer = None
+
+    def save(self) -> None:
+        """Writes the checkpoint; does nothing without a results folder.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        self._saved_at = time.monotonic()
+        if self._results_dir is None or self.trainer is None:
+            return
+        save_checkpoint(checkpoint_path(self._results_dir, self.trial_id), self.payload())
+        self._saved_epoch = self.trainer.epoch
+
+    def _ready_trainer(self) -> Trainer:
+        if self.trainer is None:
+            problem = self.spec.make_problem()
+            trainer = Trainer(self.spec, self._data.tensors(problem), device=self._device)
+            if self._resumed is not None:
+                trainer.load_state_dict(self._resumed["trainer"])
+                self._started = self._resumed["started"]
+                self._seconds = self._resumed["seconds"]
+                self._saved_epoch = trainer.epoch
+                self._resumed = None
+                logger.info("trial %s continues after epoch %d", self.trial_id, trainer.epoch)
+            self.trainer = trainer
+        return self.trainer
+
+    def _find_checkpoint(self) -> dict[str, Any] | None:
+        assert self._results_dir is not None
+        path = checkpoint_path(self._results_dir, self.trial_id)
+        try:
+            payload = load_checkpoint(path)
+            self._check_payload(payload)
+        except FileNotFoundError:
+            return None
+        except CorruptFileError as error:
+            logger.warning("trial %s starts again: %s", self.trial_id, error)
+            return None
+        return payload
+
+    def _check_payload(self, payload: Mapping[str, Any]) -> None:
+        if payload.get("format") != _CHECKPOINT_FORMAT or payload.get("trial_id") != self.trial_id:
+            raise CorruptFileError(f"this is no checkpoint of trial {self.trial_id}")
+
+    # ------------------------------------------------------------------ ending
+
+    def _find_record(self) -> dict[str, Any] | None:
+        if self._results_dir is None:
+            return None
+        try:
+            record = read_record(record_path(self._results_dir, self.trial_id))
+        except FileNotFoundError:
+            return None
+        except CorruptFileError as error:
+            logger.warning("trial %s runs again: %s", self.trial_id, error)
+            return None
+        return None if record["status"] == "failed" else record
+
+    def _end(self, status: str, error: Exception | None, test: dict[str, float] | None) -> None:
+        trainer = self.trainer
+        best = None if trainer is None else trainer.best_row
+        self.record = {
+            "format": FORMAT,
+            "trial_id": self.trial_id,
+            "phase": self._phase,
+            "spec": self.spec.to_dict(),
+            "status": status,
+            "error": None if error is None else _describe(error),
+            "epochs": [] if trainer is None else trainer.rows,
+            "best_epoch": None if trainer is None else trainer.best_epoch,
+            "validation": None if best is None else _validation_part(best),
+            "test": test,
+            "seconds": self._seconds,
+            "counters": {} if trainer is None else dict(trainer.counters),
+            "started": self._started,
+            "ended": _now(),
+            "host": socket.gethostname(),
+        }
+        if self._results_dir is None:
+            return
+        folder = checkpoint_path(self._results_dir, self.trial_id).parent
+        if self._keep_best and status == "finished" and trainer is not None:
+            best_payload = {
+                "format": _CHECKPOINT_FORMAT,
+                "trial_id": self.trial_id,
+                "epoch": trainer.best_epoch,
+                "model": dict(trainer.model.state_dict()),
+            }
+            save_checkpoint(folder / "best.pt", best_payload)
+        write_record(record_path(self._results_dir, self.trial_id), self.record)
+        # Only now: a trial that is killed before its record exists must find its checkpoint.
+        checkpoint_path(self._results_dir, self.trial_id).unlink(missing_ok=True)
+        if not self._keep_best and folder.exists():
+            shutil.rmtree(folder)
+
+    def _result(self) -> dict[str, Any]:
+        if self.record is None:
+            assert self.trainer is not None
+            rows, best, status = self.trainer.rows, self.trainer.best_row, "running"
+            objective = math.nan if best is None else float(best["selection"])
+        else:
+            rows, status = self.record["epochs"], self.record["status"]
+            finished = status == "finished"
+            objective = self.record["validation"]["selection"] if finished else math.nan
+        row = rows[-1] if rows else {}
+        return {**row, "status": status, "objective": objective, "done": status != "running"}
+
+
+def _validation_part(row: Mapping[str, Any]) -> dict[str, float]:
+    prefix = "validation."
+    part = {key.removeprefix(prefix): row[key] for key in row if key.startswith(prefix)}
+    return {**part, "selection": row["selection"]}
+
+
+def _flat(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    return {
+        f"{task}.{name}": value
+        for task, metrics in values.items()
+        for name, value in metrics.items()
+    }
+
+
+def _describe(error: Exception) -> dict[str, Any]:
+    diverged = error if isinstance(error, DivergedError) else None
+    cause = error.__cause__ if diverged is not None and error.__cause__ is not None else error
+    return {
+        "type": type(cause).__name__,
+        "message": str(error),
+        "task": None if diverged is None else diverged.task,
+        "epoch": None if diverged is None else diverged.epoch,
+        "step": None if diverged is None else diverged.step,
+        "traceback": None if diverged is not None else "".join(traceback.format_exception(error)),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

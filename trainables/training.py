@@ -1,0 +1,349 @@
+"""The training loop: one problem, one method, one row per epoch.
+
+The loop serves the needs that a method declares and knows no method by name. Keys of a row:
+
+==============================  ================================================================
+``epoch``                       counted from 1
+``train_loss.<task>``           mean over the items of the epoch, before each step
+``validation_loss.<task>``      mean over the items of the validation split
+``validation.<task>.<metric>``  the metrics of the validation split
+``validation.delta_mtm``        mean relative gain over tasks, percent; with a reference only
+``validation.delta_m``          mean relative drop over metrics, percent; with a reference only
+``selection``                   what the best epoch is chosen by, higher is better
+``weight.<task>``               mean effective weight over steps; absent for methods without
+``grad_cosine``                 mean cosine of task gradients to their mean; where computed anyway
+``grad_norm.<task>``            mean norm of the task's gradient; where computed anyway
+``grad_norm``                   mean norm of the whole model's gradient, before clipping
+``grad_norm_clipped``           fraction of the steps that were clipped; with clipping only
+``solver_residual``             largest residual of the weight solver; where there is one
+``solve_seconds``               seconds spent on finding weights
+``train_seconds``               seconds of all training steps, solving included
+``lr``                          learning rate of the model during the epoch
+``event.<name>``                how often a rare event of the method happened in the epoch
+==============================  ================================================================
+
+Validation metrics of tasks that are not trained (weight 0 in every step) are left out where there
+is no reference: they would be those of a head with its initial parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from mtl_methods import Need
+from mtl_methods.errors import ConfigurationError, NonFiniteGradientError, NonFiniteLossError
+from trainables.data import SplitTensors, iterate
+from trainables.epoch_statistics import EpochStatistics
+from trainables.errors import DivergedError
+from trainables.evaluation import evaluate
+from trainables.optimizers import make_optimizer
+from trainables.problem import Task
+from trainables.randomness import RandomStreams, derive_seed
+from trainables.replay import ForwardReplay
+from trainables.selection import (
+    MetricValues,
+    delta_m,
+    delta_mtm,
+    metric_drops,
+    selection_value,
+    task_drops,
+)
+from trainables.spec import TrialSpec
+
+__all__ = ["SERVED_NEEDS", "Row", "Trainer"]
+
+Row: TypeAlias = dict[str, float | int]
+"""One epoch, flat; see the module's docstring."""
+
+SERVED_NEEDS = frozenset(
+    {
+        Need.LOSSES,
+        Need.LOSSES_AFTER_STEP,
+        Need.GRAM,
+        Need.GRADIENTS,
+        Need.FEATURES,
+        Need.PERFORMANCE_DROPS,
+        Need.OWN_PARAMETERS,
+    }
+)
+"""The needs that this loop serves."""
+
+
+class Trainer:
+    """Trains one specification epoch by epoch; can be saved after any epoch and restored.
+
+    A trainer that was restored goes on exactly as one that was never interrupted: on the CPU its
+    rows (times apart) and parameters are equal to the last bit.
+
+    Args:
+        spec: What to train.
+        data: The tensors of the specification's problem, see :func:`trainables.data.to_tensors`.
+        device: Where to train; the tensors must live there.
+
+    Attributes:
+        spec: The specification.
+        model: The model.
+        method: The method.
+        rows: The rows of all epochs so far.
+        best_epoch: The epoch of the best selection measure, ``None`` before the first.
+        counters: How often each rare event of the method happened.
+
+    Raises:
+        ConfigurationError: If the method has a need that this loop or the specification does not
+            serve.
+    """
+
+    def __init__(
+        self, spec: TrialSpec, data: SplitTensors, *, device: torch.device | str = "cpu"
+    ) -> None:
+        self.spec = spec
+        self.problem = spec.make_problem()
+        self.method = spec.make_method()
+        self.rows: list[Row] = []
+        self.best_epoch: int | None = None
+        self.counters: dict[str, int] = {}
+        self._data = data
+        self._tasks = [task.name for task in self.problem.tasks]
+        self._check_needs()
+        self._random = RandomStreams(spec.seed)
+        self.model = self.problem.build_model(
+            dropout=spec.training.dropout, seed=derive_seed(spec.seed, "model")
+        ).to(device)
+        with self._random.active():
+            self.method.setup(
+                self._tasks, device=torch.device(device), feature_dim=self.model.feature_dim
+            )
+            self.method.seed(derive_seed(spec.seed, "method"))
+        self._shared = self.model.shared_parameters()
+        self._parameters = list(self.model.parameters())
+        self._own = self.method.parameters()
+        self._optimizer = make_optimizer(spec.training, self._parameters, self._own)
+        self._learning_rate = spec.training.schedule.start(self._optimizer, spec.training.epochs)
+        self._metrics = self.problem.make_metrics()
+        for collection in self._metrics.values():
+            collection.to(device)
+        self._best_parameters: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The number of completed epochs."""
+        return len(self.rows)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.spec.training.epochs
+
+    @property
+    def best_row(self) -> Row | None:
+        """The row of the best epoch."""
+        return None if self.best_epoch is None else self.rows[self.best_epoch - 1]
+
+    # ----------------------------------------------------------------- an epoch
+
+    def run_epoch(self) -> Row:
+        """Trains one epoch, evaluates the validation split, and returns the epoch's row.
+
+        Raises:
+            DivergedError: If a loss, a gradient, a parameter or a validation result is not
+                finite. The trainer cannot go on then.
+        """
+        with self._random.active():
+            statistics = EpochStatistics(self._tasks)
+            events = dict(self.method.counters)
+            started = time.perf_counter()
+            self._train(statistics)
+            train_seconds = time.perf_counter() - started
+            self._check_parameters()
+            row: Row = {"epoch": self.epoch + 1}
+            row.update(statistics.row(clipping=self.spec.training.clip_grad_norm is not None))
+            row["train_seconds"] = train_seconds
+            row["lr"] = self._optimizer.param_groups[0]["lr"]
+            row.update(self._count_events(events))
+            drops = self._validate(row, statistics.trained)
+            wants_drops = Need.PERFORMANCE_DROPS in self.method.needs
+            self.method.end_epoch(
+                epoch=self.epoch,
+                train_losses=statistics.mean_losses(),
+                performance_drops=drops if wants_drops else None,
+            )
+            self._learning_rate.step(row["selection"])
+            self._remember(row)
+        return row
+
+    def _train(self, statistics: EpochStatistics) -> None:
+        self.model.train()
+        batches = iterate(
+            self.problem,
+            self._data["train"],
+            self.spec.training.batch_size,
+            self._random.loader,
+        )
+        for step, (items, batch) in enumerate(batches, start=1):
+            try:
+                self._step(batch, items, step, statistics)
+            except NonFiniteLossError as error:
+                raise self._diverged("loss", str(error), error.task, step) from error
+            except NonFiniteGradientError as error:
+                raise self._diverged("gradient", str(error), error.task, step) from error
+
+    def _step(
+        self, batch: Mapping[str, Tensor], items: int, step: int, statistics: EpochStatistics
+    ) -> None:
+        needs = self.method.needs
+        replay = ForwardReplay(self.model) if Need.LOSSES_AFTER_STEP in needs else None
+        features, outputs = self.model(batch)
+        losses = self.problem.losses(outputs, batch)
+        if replay is not None:
+            replay.end_forward()
+        self._optimizer.zero_grad()
+        self.method.backward(
+            losses, self._shared, features=features if Need.FEATURES in needs else None
+        )
+        grad_norm, clipped = self._clip(step)
+        values = {task: loss.item() for task, loss in losses.items()}
+        self._optimizer.step()
+        statistics.add_step(
+            values, items, self.method.last_step, grad_norm=grad_norm, clipped=clipped
+        )
+        if replay is not None:
+            with torch.no_grad(), replay:
+                after = self.problem.losses(self.model(batch)[1], batch)
+            self.method.after_step(after)
+
+    def _clip(self, step: int) -> tuple[float, bool]:
+        """Norm of the model's gradient and whether it was clipped."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        total = get_total_norm(gradients)
+        norm = total.item()
+        if not math.isfinite(norm):
+            raise self._diverged(
+                "gradient", f"the norm of the model's gradient is {norm}", None, step
+            )
+        limit = self.spec.training.clip_grad_norm
+        if limit is None or norm <= limit:
+            return norm, False
+        clip_grads_with_norm_(self._parameters, limit, total)
+        return norm, True
+
+    def _check_parameters(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise self._diverged("parameter", f"the parameter {name} is not finite", None, None)
+        for position, parameter in enumerate(self._own):
+            if not bool(torch.isfinite(parameter).all()):
+                raise self._diverged(
+                    "parameter", f"parameter {position} of the method is not finite", None, None
+                )
+
+    def _count_events(self, before: Mapping[str, int]) -> dict[str, int]:
+        row = {}
+        for event, count in self.method.counters.items():
+            new = count - before.get(event, 0)
+            if new:
+                self.counters[event] = self.counters.get(event, 0) + new
+                row[f"event.{event}"] = new
+        return row
+
+    # --------------------------------------------------------------- validation
+
+    def _validate(self, row: Row, trained: tuple[str, ...]) -> dict[str, float] | None:
+        """Adds the validation split's part to a row; returns the drop of each task if known."""
+        losses, values = evaluate(self.problem, self.model, self._data["validation"], self._metrics)
+        reference = self.spec.reference
+        tasks = self.problem.tasks if reference is not None else self.problem.choose(trained)
+        for task in tasks:
+            self._check_validation(task, losses[task.name], values[task.name])
+            row[f"validation_loss.{task.name}"] = losses[task.name]
+            for name, value in values[task.name].items():
+                row[f"validation.{task.name}.{name}"] = value
+        drops = None
+        if reference is not None:
+            by_metric = metric_drops(tasks, values, reference)
+            row["validation.delta_mtm"] = delta_mtm(by_metric)
+            row["validation.delta_m"] = delta_m(by_metric)
+            drops = task_drops(by_metric)
+        row["selection"] = selection_value(self.spec.selection, tasks, values, losses, reference)
+        return drops
+
+    def _check_validation(self, task: Task, loss: float, values: Mapping[str, float]) -> None:
+        for name, value in (("loss", loss), *values.items()):
+            if not math.isfinite(value):
+                raise self._diverged(
+                    "validation",
+                    f"the validation {name} of task {task.name!r} is {value}",
+                    task.name,
+                    None,
+                )
+
+    def _remember(self, row: Row) -> None:
+        best = self.best_row
+        self.rows.append(row)
+        if best is None or row["selection"] > best["selection"]:
+            self.best_epoch = self.epoch
+            self._best_parameters = {
+                name: value.detach().clone() for name, value in self.model.state_dict().items()
+            }
+
+    def load_best(self) -> None:
+        """Gives the model the parameters of the best epoch; training cannot go on after it."""
+        self.model.load_state_dict(self._best_parameters)
+
+    def evaluate_test(self) -> MetricValues:
+        """The metrics of the test split with the model as it is, by task."""
+        return evaluate(self.problem, self.model, self._data["test"], self._metrics)[1]
+
+    # -------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on: tensors and plain values."""
+        return {
+            "model": dict(self.model.state_dict()),
+            "method": self.method.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "learning_rate": self._learning_rate.state_dict(),
+            "random": self._random.state_dict(),
+            "rows": self.rows,
+            "best_epoch": self.best_epoch,
+            "best_parameters": self._best_parameters,
+            "counters": self.counters,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`state_dict` of the same specification."""
+        self.model.load_state_dict(state["model"])
+        self.method.load_state_dict(state["method"])
+        self._optimizer.load_state_dict(dict(state["optimizer"]))
+        self._learning_rate.load_state_dict(state["learning_rate"])
+        self._random.load_state_dict(state["random"])
+        self.rows = [dict(row) for row in state["rows"]]
+        self.best_epoch = state["best_epoch"]
+        self._best_parameters = dict(state["best_parameters"])
+        self.counters = dict(state["counters"])
+
+    # ------------------------------------------------------------------ helpers
+
+    def _check_needs(self) -> None:
+        unserved = sorted(need.value for need in self.method.needs - SERVED_NEEDS)
+        if unserved:
+            raise ConfigurationError(
+                f"the training loop cannot serve what {self.method.name} needs: "
+                + ", ".join(unserved)
+            )
+        if Need.PERFORMANCE_DROPS in self.method.needs and self.spec.reference is None:
+            raise ConfigurationError(
+                f"{self.method.name} needs performance drops against single-task training, so the "
+                "trial specification needs a reference"
+            )
+
+    def _diverged(
+        self, kind: str, reason: str, task: str | None, step: int | None
+    ) -> DivergedError:
+        return DivergedError(kind, reason, task=task, epoch=self.epoch + 1, step=step)
