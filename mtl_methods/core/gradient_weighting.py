@@ -16,7 +16,7 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.task_gradients import TaskGradients, gram_matrix
-from mtl_methods.core.writing import backward_two_ways
+from mtl_methods.core.writing import backward_two_ways, without_autocast
 from mtl_methods.errors import NonFiniteGradientError
 
 __all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeighting"]
@@ -99,7 +99,11 @@ class GradientWeighting(Method):
         targets = inputs.features if on_features else inputs.shared
         assert targets is not None
         raw = self._gradients.compute(
-            inputs.losses, targets, inputs.heads, leaves_behind_targets=on_features
+            inputs.losses,
+            targets,
+            inputs.heads,
+            leaves_behind_targets=on_features,
+            scale=inputs.grad_scale,
         )
         started = time.perf_counter()
         raw_gram = gram_matrix(raw)
@@ -113,7 +117,7 @@ class GradientWeighting(Method):
             scales = coefficients
             gram = raw_gram * np.outer(scales, scales)
             matrix = raw * torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)[:, None]
-        with torch.no_grad(), torch.autocast(raw.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(raw.device.type):
             decision = self.combine(matrix, gram, inputs)
         self.last_step.solve_seconds += time.perf_counter() - started
         self.last_step.gram = raw_gram
@@ -122,7 +126,7 @@ class GradientWeighting(Method):
         for name, sentence in decision.events:
             self._event(name, sentence)
         effective = None if decision.weights is None else decision.weights * scales
-        with torch.no_grad(), torch.autocast(raw.device.type, enabled=False):
+        with torch.no_grad(), without_autocast(raw.device.type):
             if decision.combined is not None:
                 combined = decision.combined
             else:
@@ -143,7 +147,7 @@ class GradientWeighting(Method):
         same = self.head_weighting == "same" and effective is not None
         factors = effective if same else scales
         assert factors is not None
-        self._gradients.write_heads(factors.tolist(), inputs.grad_scale)
+        self._gradients.write_heads(factors.tolist())
         if on_features:
             self._backward_features(combined, inputs)
         else:
@@ -168,7 +172,6 @@ class GradientWeighting(Method):
         if inputs.grad_scale == 1.0:
             raise NonFiniteGradientError(inputs.tasks[row])
         self._event("overflow", "gradients overflowed under loss scaling; the scaler skips it")
-        self._gradients.write_heads([1.0] * len(inputs.tasks), inputs.grad_scale)
         self._write(
             raw.sum(0),
             None,
@@ -272,7 +275,7 @@ class GramWeighting(GradientWeighting):
             inputs.shared,
             inputs.heads,
         )
-        first = inputs.shared[0]
+        first = inputs.losses[0]
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
         self.last_step.weights = torch.as_tensor(effective, dtype=dtype, device=first.device)
 

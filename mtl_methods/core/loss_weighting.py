@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, StepInputs
-from mtl_methods.core.writing import accumulate, backward_two_ways
+from mtl_methods.core.writing import accumulate, backward_two_ways, without_autocast
 
 __all__ = ["LossWeighting", "ObjectiveWeighting"]
 
@@ -85,10 +85,9 @@ class ObjectiveWeighting(LossWeighting):
         own = list(self.own.parameters())
         values = inputs.values.to(own[0].device, own[0].dtype) if own else inputs.values
         values = values.detach().requires_grad_()
-        device = values.device.type
-        with torch.enable_grad(), torch.autocast(device, enabled=False):
+        with torch.enable_grad(), without_autocast(values.device.type):
             total = self.objective(values, inputs)
-            gradients = torch.autograd.grad(total, [values, *own], allow_unused=True)
+        gradients = torch.autograd.grad(total, [values, *own], allow_unused=True)
         accumulate(own, gradients[1:], inputs.grad_scale)
         coefficients = gradients[0]
         assert coefficients is not None

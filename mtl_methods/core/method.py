@@ -74,7 +74,8 @@ class StepInputs:
     """One step's inputs, checked and in canonical form.
 
     Attributes:
-        tasks: The K tasks present, in the order of the losses.
+        tasks: The K tasks present, in the order of the method's tasks, whatever the order of the
+            losses was.
         losses: The K scalar losses, with their graphs.
         values: Their values, float64 on the CPU, shape (K,).
         index: Position of each present task among the method's tasks, shape (K,), int64.
@@ -115,8 +116,11 @@ class Method(Configurable, ABC):
         family: ``"loss"``, ``"gradient"``, ``"composed"`` or ``"bilevel"``.
         backward_passes: Cost of a step in backward passes, in words (``"1"``, ``"K"``).
         deviations: Where papers and published code disagree, and what is the default here.
-        scale_law: How the effective weights answer to a common factor s on all losses:
-            ``"invariant"``, ``"1/s"``, ``"other"`` ...
+        scale_law: How the effective weights answer to a common factor s on all losses, in words:
+            ``"invariant"``, ``"1/s"``, ``"other"`` ...; :attr:`scale_exponent` is the number.
+        permutation_equivariant: Whether weights follow their tasks if ``setup`` names these in
+            another order (the order of a step's ``losses`` never matters).
+        same_as: Names of methods that it coincides with at default settings, by nature.
     """
 
     summary: ClassVar[str] = ""
@@ -127,6 +131,8 @@ class Method(Configurable, ABC):
     backward_passes: ClassVar[str] = "1"
     deviations: ClassVar[tuple[str, ...]] = ()
     scale_law: ClassVar[str] = "other"
+    permutation_equivariant: ClassVar[bool] = True
+    same_as: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -138,6 +144,14 @@ class Method(Configurable, ABC):
         self.last_step = StepRecord()
         self._own_versions: tuple[int, ...] | None = None
         self._warned: set[str] = set()
+
+    @property
+    def scale_exponent(self) -> float | None:
+        """The e of the scale law: with all losses of a run times s, weights are times ``s**e``.
+
+        Own parameters held fixed; ``None`` if there is no such law.
+        """
+        return None
 
     # ---------------------------------------------------------------- set-up
 
@@ -158,8 +172,8 @@ class Method(Configurable, ABC):
             tasks: All task names, in a fixed order; length K.
             device: Where own parameters live; default CPU.
             dtype: Their type; default ``torch.get_default_dtype()``.
-            feature_dim: Size of the last dimension of the shared features, for methods with
-                ``Need.FEATURES``.
+            feature_dim: Size of dimension 1 of the shared features (B, d) or (B, d, ...), for
+                methods with ``Need.FEATURES``.
 
         Raises:
             TaskError: If there are no tasks, if one is named twice, or if the method is already
@@ -180,6 +194,7 @@ class Method(Configurable, ABC):
             )
         self.generator.manual_seed(int(torch.randint(2**62, (), dtype=torch.int64)))
         self.tasks = names
+        self._every_index = torch.arange(len(names))
         try:
             self._initialise(
                 torch.device(device or "cpu"), dtype or torch.get_default_dtype(), feature_dim
@@ -217,7 +232,7 @@ class Method(Configurable, ABC):
             shared: The shared parameters; frozen and unused ones are left alone.
             heads: The parameters that count as heads; default: every other leaf that the losses
                 reach.
-            features: The shared features (any shape (B, ...)), for methods that declare
+            features: The shared features, shape (B, d) or (B, d, ...), for methods that declare
                 ``Need.FEATURES`` and for options that take gradients there.
             grad_scale: Factor on all gradients written, ``scaler.get_scale()`` under mixed
                 precision; weights are found from the unscaled losses and gradients.
@@ -234,6 +249,7 @@ class Method(Configurable, ABC):
         self.last_step = StepRecord(tasks=inputs.tasks)
         self._warn_if_never_updated()
         self._step(inputs)
+        self._tell_in_order_of(losses)
         for event in self.last_step.events:
             self.counters[event] = self.counters.get(event, 0) + 1
 
@@ -366,11 +382,7 @@ class Method(Configurable, ABC):
                 )
         if not any(loss.requires_grad for loss in terms):
             raise TaskError(f"{self.name}: no loss has a graph to differentiate")
-        detached = [loss.detach().reshape(()) for loss in terms]
-        if len({(loss.dtype, loss.device) for loss in detached}) == 1:
-            values = torch.stack(detached).to("cpu", torch.float64)
-        else:
-            values = torch.stack([loss.to("cpu", torch.float64) for loss in detached])
+        values = _values(terms)
         for task, value in zip(tasks, values.tolist(), strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(task, value)
@@ -381,10 +393,10 @@ class Method(Configurable, ABC):
                 tasks,
                 device=terms[0].device,
                 dtype=_parameter_dtype(terms[0].dtype),
-                feature_dim=features[0].shape[-1] if features else None,
+                feature_dim=features[0].shape[1] if features and features[0].dim() > 1 else None,
             )
         if tasks == self.tasks:
-            index = list(range(len(tasks)))
+            index = self._every_index
         else:
             unknown = [task for task in tasks if task not in self.tasks]
             if unknown:
@@ -393,18 +405,35 @@ class Method(Configurable, ABC):
                     f"({', '.join(self.tasks)}); name all tasks with setup(tasks) before the "
                     "first step"
                 )
-            index = [self.tasks.index(task) for task in tasks]
+            tasks = tuple(task for task in self.tasks if task in losses)
+            order = list(losses)
+            values = values[[order.index(task) for task in tasks]]
+            terms = tuple(losses[task] for task in tasks)
+            index = torch.tensor([self.tasks.index(task) for task in tasks])
         return StepInputs(
             tasks=tasks,
             losses=terms,
             values=values,
-            index=torch.tensor(index),
+            index=index,
             shared=tuple(p for p in shared if p.requires_grad),
             heads=None if heads is None else tuple(p for p in heads if p.requires_grad),
             features=None if features is None else tuple(features),
             grad_scale=float(grad_scale),
             extra=extra,
         )
+
+    def _tell_in_order_of(self, losses: Mapping[str, Tensor]) -> None:
+        """Brings ``last_step`` from the order of the method's tasks to that of the losses."""
+        record = self.last_step
+        told = tuple(losses)
+        if told == record.tasks:
+            return
+        order = [record.tasks.index(task) for task in told]
+        record.tasks = told
+        if record.weights is not None:
+            record.weights = record.weights[order]
+        if record.gram is not None:
+            record.gram = record.gram[np.ix_(order, order)]
 
     def _warn_if_never_updated(self) -> None:
         """Warns once if own parameters got gradients but no optimiser has moved them.
@@ -425,6 +454,19 @@ class Method(Configurable, ABC):
                 self.name,
             )
         self._own_versions = versions
+
+
+def _values(losses: tuple[Tensor, ...]) -> Tensor:
+    """The values of scalar losses, float64 on the CPU, shape (K,)."""
+    first = losses[0]
+    alike = all(
+        loss.dim() == 0 and loss.dtype == first.dtype and loss.device == first.device
+        for loss in losses
+    )
+    with torch.no_grad():
+        if alike:
+            return torch.stack(losses).to("cpu", torch.float64)
+        return torch.stack([loss.reshape(()).to("cpu", torch.float64) for loss in losses])
 
 
 def _parameter_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import TaskError
 
 __all__ = ["TaskGradients", "gram_matrix"]
@@ -21,7 +21,7 @@ _UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
 
 @dataclass
 class HeadGradient:
-    """The gradient of one task on the leaves that are not shared."""
+    """The gradient of one task on the leaves that are not shared, times the loss scale."""
 
     leaves: tuple[Tensor, ...]
     gradients: tuple[Tensor | None, ...]
@@ -49,6 +49,7 @@ class TaskGradients:
         *,
         leaves_behind_targets: bool = False,
         retain_graph: bool = False,
+        scale: float = 1.0,
     ) -> Tensor:
         """Differentiates each loss once.
 
@@ -59,6 +60,8 @@ class TaskGradients:
             leaves_behind_targets: Whether the targets are features, with leaves behind them that
                 are no heads.
             retain_graph: Whether the graph is needed again afterwards.
+            scale: Factor on the losses while they are differentiated, so that half-precision
+                gradients do not underflow; the matrix is divided by it, head gradients keep it.
 
         Returns:
             The gradient matrix, shape (K, m), m the number of elements of all targets.
@@ -93,10 +96,16 @@ class TaskGradients:
                 self.heads.append(HeadGradient((), ()))
                 continue
             gradients = torch.autograd.grad(
-                loss, inputs, retain_graph=retain_graph or k != last, allow_unused=True
+                loss,
+                inputs,
+                None if scale == 1.0 else torch.full_like(loss, scale),
+                retain_graph=retain_graph or k != last,
+                allow_unused=True,
             )
             self._fill(rows[k], reached, gradients)
             self.heads.append(HeadGradient(own, gradients[len(reached) :]))
+        if scale != 1.0:
+            matrix /= scale
         return matrix
 
     def _matrix(self, count: int) -> Tensor:
@@ -151,10 +160,10 @@ class TaskGradients:
         """Views of a vector (m,) in the shapes of the targets."""
         return self._split(combined)
 
-    def write_heads(self, factors: Sequence[float], scale: float) -> None:
+    def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its heads."""
         for head, factor in zip(self.heads, factors, strict=True):
-            accumulate(head.leaves, head.gradients, factor * scale)
+            accumulate(head.leaves, head.gradients, factor)
 
 
 def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
@@ -167,7 +176,7 @@ def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
         ``matrix @ matrix.T``, shape (K, K), symmetric, float64 on the CPU. Products are taken in
         the type of the matrix and, where that under- or overflows, in float64.
     """
-    with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(matrix.device.type):
         gram = (matrix @ matrix.T).to("cpu", torch.float64)
         diagonal = gram.diagonal()
         if matrix.dtype != torch.float64 and not bool(

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
 
-__all__ = ["accumulate", "backward_two_ways", "backward_weighted"]
+__all__ = ["accumulate", "backward_two_ways", "backward_weighted", "without_autocast"]
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """A context in which autocast is off on a device type; free of cost where it is off already."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def accumulate(
@@ -63,11 +71,13 @@ def backward_weighted(
     """
     if inputs is not None and not inputs:
         return
-    roots, seeds = [], []
-    for loss, coefficient in zip(losses, coefficients, strict=True):
-        if loss.requires_grad and coefficient != 0.0:
-            roots.append(loss)
-            seeds.append(torch.full_like(loss, coefficient))
+    kept = [
+        (loss, coefficient)
+        for loss, coefficient in zip(losses, coefficients, strict=True)
+        if loss.requires_grad and coefficient != 0.0
+    ]
+    roots = [loss for loss, _ in kept]
+    seeds = _seeds(roots, [coefficient for _, coefficient in kept])
     if roots:
         torch.autograd.backward(
             roots,
@@ -75,6 +85,22 @@ def backward_weighted(
             retain_graph=retain_graph,
             inputs=None if inputs is None else list(inputs),
         )
+
+
+def _seeds(roots: Sequence[Tensor], coefficients: Sequence[float]) -> Sequence[Tensor]:
+    """One tensor like each root, holding its coefficient."""
+    if not roots:
+        return ()
+    first = roots[0]
+    if all(
+        root.dim() == 0 and root.dtype == first.dtype and root.device == first.device
+        for root in roots
+    ):
+        return torch.tensor(coefficients, dtype=first.dtype, device=first.device).unbind()
+    return [
+        torch.full_like(root, coefficient)
+        for root, coefficient in zip(roots, coefficients, strict=True)
+    ]
 
 
 def backward_two_ways(

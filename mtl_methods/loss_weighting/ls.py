@@ -50,6 +50,11 @@ class LS(LossWeighting):
         self.head_weighting = head_weighting
         self.__post_init__()
 
+    @property
+    def scale_exponent(self) -> float | None:
+        """0: the weights are fixed."""
+        return 0.0
+
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:

@@ -36,6 +36,11 @@ class STL(LossWeighting):
         description="The task to train; the first one if none is named.",
     )
 
+    @property
+    def scale_exponent(self) -> float | None:
+        """0: the weights are fixed."""
+        return 0.0
+
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,11 @@ class UW(ObjectiveWeighting):
         "The Nash-MTL family logs exp(-s) as the weight; the effective weight is half of it.",
     )
 
+    @property
+    def scale_exponent(self) -> float | None:
+        """0: given the variances, weights do not depend on the losses."""
+        return 0.0
+
     initial_log_variance: float = hyperparameter(
         0.0,
         low=-10.0,
@@ -54,5 +59,8 @@ class UW(ObjectiveWeighting):
 
     def objective(self, losses: Tensor, inputs: StepInputs) -> Tensor:
         """``sum_k (exp(-s_k) l_k + s_k) / 2`` over the present tasks."""
-        log_variance: Tensor = self.own.log_variance[inputs.index.to(losses.device)]  # type: ignore[index]
-        return 0.5 * (torch.exp(-log_variance) * losses + log_variance).sum()
+        log_variance: Any = self.own.log_variance
+        if inputs.tasks != self.tasks:
+            log_variance = log_variance[inputs.index.to(losses.device)]
+        total: Tensor = 0.5 * (torch.exp(-log_variance) * losses + log_variance).sum()
+        return total

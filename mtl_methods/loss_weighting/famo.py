@@ -1,0 +1,202 @@
+"""FAMO: decreases all losses at an equal rate, from losses alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_methods.configuration import hyperparameter
+from mtl_methods.core.loss_weighting import LossWeighting
+from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.errors import NonFiniteLossError, TaskError
+
+__all__ = ["FAMO"]
+
+_BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8  # Adam's published defaults
+
+
+class FAMO(LossWeighting):
+    """Weights losses so that their logarithms fall at an equal rate.
+
+    With logits ``xi``, ``z = softmax(xi)`` and ``D_k = l_k - floor + epsilon``, the update is
+    ``c sum_k z_k grad(log D_k)`` with ``c = 1 / sum_k (z_k / D_k)``, so that the effective weights
+    ``c z_k / D_k`` sum to 1. After the optimiser's step the losses of the same batch are told to
+    :meth:`after_step`, and the logits move against ``delta = J(xi)^T (log D - log D')`` with the
+    Jacobian ``J`` of the softmax, decayed by ``gamma``.
+
+    A task that is missing from a batch keeps its logit; the softmax is over the present ones.
+
+    Source: Liu et al., "FAMO: Fast Adaptive Multitask Optimization" (NeurIPS 2023), Algorithm 1
+    for the weights, Algorithm 2 (Appendix C) for the optimiser of the logits.
+    """
+
+    name: ClassVar[str] = "famo"
+    summary: ClassVar[str] = "FAMO: equal rates of decrease of the log losses."
+    paper: ClassVar[str] = "Liu et al., NeurIPS 2023"
+    equation: ClassVar[str] = "w_k = c z_k / l_k, z = softmax(xi), xi <- xi - lr (delta + gamma xi)"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.LOSSES_AFTER_STEP})
+    scale_law: ClassVar[str] = "invariant"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Algorithm 1 moves the logits by plain gradient descent, Algorithm 2 of the same paper and "
+        "all published code by Adam with weight decay (the default here); "
+        "logit_optimizer='sgd' is Algorithm 1.",
+        "gamma is 1e-3 in Algorithm 2 and in most of the published runs (the default here), 1e-5 "
+        "in the constructor of the code, 1e-2 on its command line.",
+        "The published code clips gradients before they exist; nothing is clipped here.",
+        "The code logs z as the weights; the effective weights are c z / D.",
+        "update_from='next_batch' is the toy problem's way: no second forward pass.",
+    )
+
+    w_lr: float = hyperparameter(
+        0.025,
+        low=0.0,
+        search=(0.001, 0.1),
+        log=True,
+        source="FAMO Algorithm 2 and code: 0.025",
+        description="Learning rate of the logits.",
+    )
+    gamma: float = hyperparameter(
+        1e-3,
+        low=0.0,
+        search=(1e-4, 1e-2),
+        log=True,
+        source="FAMO Algorithm 2: 1e-3; code 1e-5 to 1e-2; grid of the uniform-loss paper",
+        description="Decay of the logits towards equal weights.",
+    )
+    loss_floor: float = hyperparameter(
+        0.0,
+        source="min_losses in FAMO Algorithm 2",
+        description="Value that is subtracted from every loss; losses must lie above it.",
+    )
+    epsilon: float = hyperparameter(
+        1e-8,
+        low=0.0,
+        source="FAMO Algorithm 2: 1e-8",
+        description="Added to every loss after the floor is subtracted.",
+    )
+    logit_optimizer: str = hyperparameter(
+        "adam",
+        choices=("adam", "sgd"),
+        source="FAMO Algorithm 2 (adam), Algorithm 1 (sgd)",
+        description="How the logits move.",
+    )
+    update_from: str = hyperparameter(
+        "same_batch",
+        choices=("same_batch", "next_batch"),
+        source="FAMO Algorithm 1 (same batch); toy problem of its code (next batch)",
+        description=(
+            "Losses that judge a step: the same batch's after it (a second forward pass, told to "
+            "after_step), or the next batch's before its own step (free)."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.update_from == "next_batch":
+            vars(self)["needs"] = self.needs - {Need.LOSSES_AFTER_STEP}
+
+    @property
+    def scale_exponent(self) -> float | None:
+        """0 where losses are compared with 0; ``None`` with another floor."""
+        return 0.0 if self.loss_floor == 0.0 else None
+
+    def _initialise(
+        self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
+    ) -> None:
+        zeros = torch.zeros(len(self.tasks), dtype=torch.float64)
+        self.state = {
+            "logits": zeros,
+            "first_moment": zeros.clone(),
+            "second_moment": zeros.clone(),
+            "updates": zeros.clone(),
+            "pending": {},  # task -> log D before the step that is still to be judged
+        }
+
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """``c z_k / D_k``, shape (K,)."""
+        distances = self._distances(inputs.tasks, inputs.values.tolist())
+        logs = dict(zip(inputs.tasks, np.log(distances).tolist(), strict=True))
+        if self.state["pending"]:
+            if self.update_from == "next_batch":
+                self._judge(logs)
+            else:
+                self._event(
+                    "no_losses_after_step",
+                    "the logits did not move because after_step was not called",
+                )
+        self.state["pending"] = logs
+        logits = self.state["logits"].numpy()
+        if inputs.tasks != self.tasks:
+            logits = logits[inputs.index.numpy()]
+        shares = _softmax(logits) / distances
+        return torch.from_numpy(shares / shares.sum())
+
+    def after_step(self, losses: Mapping[str, Tensor]) -> None:
+        """Moves the logits by the losses of the same batch after the optimiser's step.
+
+        Args:
+            losses: Scalar tensors; tasks that the step did not have are ignored.
+
+        Raises:
+            NonFiniteLossError: If a loss is NaN or infinite.
+            TaskError: If a loss is not above ``loss_floor``.
+        """
+        if self.update_from == "next_batch" or not self.state.get("pending"):
+            return
+        tasks = tuple(task for task in self.state["pending"] if task in losses)
+        values = [losses[task].item() for task in tasks]
+        for task, value in zip(tasks, values, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(task, value)
+        logs = np.log(self._distances(tasks, values)).tolist()
+        self._judge(dict(zip(tasks, logs, strict=True)))
+
+    def _distances(self, tasks: Sequence[str], values: Sequence[float]) -> NDArray[np.float64]:
+        distances = np.array(values) - self.loss_floor + self.epsilon
+        if not (distances > 0.0).all():
+            worst = int(distances.argmin())
+            raise TaskError(
+                f"famo: the loss of task {tasks[worst]!r} is {values[worst]:g}, it must be above "
+                f"loss_floor = {self.loss_floor:g}; lower loss_floor to a bound of all losses"
+            )
+        return distances
+
+    def _judge(self, logs: Mapping[str, float]) -> None:
+        """Moves the logits of the tasks of the pending step whose logarithm after it is known."""
+        before: dict[str, float] = self.state["pending"]
+        self.state["pending"] = {}
+        tasks = [task for task in before if task in logs]
+        if not tasks:
+            return
+        everything = len(tasks) == len(self.tasks)
+        index = slice(None) if everything else [self.tasks.index(task) for task in tasks]
+        change = np.array([before[task] - logs[task] for task in tasks])
+        logits = self.state["logits"].numpy()
+        shares = _softmax(logits[index])
+        gradient = shares * (change - shares @ change) + self.gamma * logits[index]
+        if self.logit_optimizer == "sgd":
+            logits[index] -= self.w_lr * gradient
+            return
+        first, second, updates = (
+            self.state[key].numpy()[index] for key in ("first_moment", "second_moment", "updates")
+        )
+        updates = updates + 1.0
+        first = _BETA_1 * first + (1.0 - _BETA_1) * gradient
+        second = _BETA_2 * second + (1.0 - _BETA_2) * gradient * gradient
+        root = np.sqrt(second / (1.0 - _BETA_2**updates)) + _ADAM_EPSILON
+        logits[index] -= self.w_lr * first / (1.0 - _BETA_1**updates) / root
+        for key, value in (("first_moment", first), ("second_moment", second)):
+            self.state[key].numpy()[index] = value
+        self.state["updates"].numpy()[index] = updates
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(logits - logits.max())
+    shares: NDArray[np.float64] = powers / powers.sum()
+    return shares

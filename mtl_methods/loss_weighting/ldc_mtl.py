@@ -1,0 +1,227 @@
+"""LDC-MTL: a router weights the losses so that they stay close to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtl_methods.configuration import hyperparameter
+from mtl_methods.core.loss_weighting import ObjectiveWeighting
+from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.errors import ConfigurationError, MissingNeedError, TaskError
+
+__all__ = ["LDCMTL"]
+
+
+class LDCMTL(ObjectiveWeighting):
+    """Minimises loss discrepancy ``f`` and routed sum ``g`` together, in model and router.
+
+    With routed weights ``sigma(W)`` and normalised losses ``l~`` the objective is::
+
+        discrepancy * f + penalty * g
+        f = sum_{k<K} |tau_k l~_k - tau_{k+1} l~_{k+1}|        (adjacent tasks, in task order)
+        g = sum_k sigma_k(W) l~_k
+
+    and its derivatives by the losses are the effective weights; they can be negative where the
+    discrepancy wants a loss to grow. ``W`` are own parameters: add ``method.parameters()`` to the
+    optimiser as a group of their own. They are free weights by default, so that any loop can use
+    the method; ``router="features"`` is the paper's network on the (detached) shared features,
+    averaged over space and its softmax over the batch.
+
+    Source: Xiao et al., "LDC-MTL: Balancing Multi-Task Learning through Scalable Loss Discrepancy
+    Control", equations 1 and 2 and Algorithm 1 (single loop).
+    """
+
+    name: ClassVar[str] = "ldc_mtl"
+    summary: ClassVar[str] = "LDC-MTL: learned weights that keep the losses close to each other."
+    paper: ClassVar[str] = "Xiao et al., LDC-MTL"
+    equation: ClassVar[str] = (
+        "min_{x,W} f + lambda g; f = sum_k |tau_k l_k - tau_{k+1} l_{k+1}|, g = sum_k sigma_k l_k"
+    )
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.OWN_PARAMETERS})
+    scale_law: ClassVar[str] = "invariant; 1/s with normalisation 'rescaled' or 'log'"
+    permutation_equivariant: ClassVar[bool] = False
+    deviations: ClassVar[tuple[str, ...]] = (
+        "The paper minimises f + lambda g (Algorithm 1; the default), the code g + lamb f; the "
+        "constants 0.01 to 0.1 of the paper's Table 5 were run as lamb. Here penalty is lambda, "
+        "discrepancy is lamb: the code is penalty=1, discrepancy=lamb; the default penalty=10 is "
+        "lamb = 0.1.",
+        "The paper's router is a small network with softmax on shared features; the code has it "
+        "for two data sets, as one linear layer clamped to [0.2, 0.8] (router='features', "
+        "clamp=0.2), and free weights for the others (router='sigmoid' on CelebA, 'sigmoid_relu' "
+        "on QM9). Free weights with softmax are the default because they need no features.",
+        "The code divides the routed sum by sum_k sigma_k on CelebA and QM9 (detached) and on "
+        "NYUv2 (not detached): divide_by_sum; the paper does not.",
+        "On NYUv2 the paper's Table 5 says tau = 1, the code has tau = sigma and divides by "
+        "l'_k / min_j l'_j (normalisation='rescaled_min').",
+        "Initial losses are read once (rescaled) or in each epoch anew (log), as in the paper; "
+        "renew_each_epoch says otherwise.",
+    )
+
+    penalty: float = hyperparameter(
+        10.0,
+        low=0.0,
+        search=(10.0, 100.0),
+        log=True,
+        source="LDC-MTL equation 2; 1/lamb of its Table 5 (0.01 to 0.1) as run by its code",
+        description="Coefficient of the routed sum of losses: lambda of the paper's equations.",
+    )
+    discrepancy: float = hyperparameter(
+        1.0,
+        low=0.0,
+        source="LDC-MTL equation 2: 1; the code's lamb: 0.01 to 0.1, with penalty = 1",
+        description="Coefficient of the loss discrepancy: lamb of the code.",
+    )
+    tau: str = hyperparameter(
+        "sigma",
+        choices=("sigma", "one"),
+        search=("sigma", "one"),
+        source="LDC-MTL section 4.2 and Table 5",
+        description="Weights inside the discrepancy: the routed weights, or 1.",
+    )
+    normalisation: str = hyperparameter(
+        "none",
+        choices=("none", "rescaled", "rescaled_min", "log"),
+        search=("none", "rescaled", "log"),
+        source="LDC-MTL appendix A.1; rescaled_min: its NYUv2 code",
+        description=(
+            "Losses as they are, l/l', l/(l'/min l'), or log(l/l'), with initial losses l'."
+        ),
+    )
+    renew_each_epoch: bool | None = hyperparameter(
+        None,
+        kind="bool",
+        source="LDC-MTL appendix A.1: yes for log, no otherwise",
+        description="Whether initial losses are read anew at the start of each epoch.",
+    )
+    router: str = hyperparameter(
+        "softmax",
+        choices=("softmax", "sigmoid", "sigmoid_relu", "features"),
+        source="LDC-MTL section 4.2 (features); its code (free weights)",
+        description="Free weights through softmax or sigmoid, or a network on shared features.",
+    )
+    hidden: int = hyperparameter(
+        0,
+        low=0,
+        source="LDC-MTL code: one linear layer",
+        description="Width of the network's hidden layer, 0 for none (router='features').",
+    )
+    clamp: float = hyperparameter(
+        0.0,
+        low=0.0,
+        high=0.5,
+        high_open=True,
+        source="LDC-MTL code on NYUv2 and Cityscapes: 0.2",
+        description="Routed weights are cut to [clamp, 1 - clamp]; 0 for none.",
+    )
+    divide_by_sum: str = hyperparameter(
+        "no",
+        choices=("no", "yes", "detached"),
+        source="LDC-MTL: no; its code: yes (NYUv2), detached (CelebA, QM9)",
+        description="Whether the routed sum is divided by the sum of routed weights.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.penalty == 0.0 and self.discrepancy == 0.0:
+            raise ConfigurationError("ldc_mtl: penalty and discrepancy must not both be 0")
+        if self.router == "features":
+            vars(self)["needs"] = self.needs | {Need.FEATURES}
+
+    @property
+    def scale_exponent(self) -> float | None:
+        """0, or -1 where initial losses divide the losses."""
+        return -1.0 if self.normalisation in ("rescaled", "log") else 0.0
+
+    def _initialise(
+        self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
+    ) -> None:
+        count = len(self.tasks)
+        if self.router == "features":
+            if feature_dim is None:
+                raise MissingNeedError(
+                    "ldc_mtl: router='features' needs features= in backward, or feature_dim= in "
+                    "setup"
+                )
+            layers: list[nn.Module] = [nn.Linear(feature_dim, self.hidden or count)]
+            if self.hidden:
+                layers += [nn.ReLU(), nn.Linear(self.hidden, count)]
+            self.own.router = nn.Sequential(*layers).to(device, dtype)
+        else:
+            start = torch.zeros(count, dtype=dtype)
+            if self.router == "sigmoid":
+                start += 1.0
+            elif self.router == "sigmoid_relu":
+                start += 0.2 + 0.8 * torch.rand(count, generator=self.generator, dtype=dtype)
+            self.own.routing = nn.Parameter(start.to(device))
+        self.state["initial"] = {}
+
+    def _feature_dim_of(self, own: Mapping[str, Tensor]) -> int | None:
+        weight = own.get("router.0.weight")
+        return None if weight is None else weight.shape[1]
+
+    def objective(self, losses: Tensor, inputs: StepInputs) -> Tensor:
+        """``discrepancy * f + penalty * g`` over the present tasks."""
+        sigma = self._routed(inputs, losses)
+        scaled = self._normalised(losses, inputs)
+        routed = (sigma * scaled).sum()
+        if self.divide_by_sum != "no":
+            total = sigma.sum()
+            routed = routed / (total.detach() if self.divide_by_sum == "detached" else total)
+        parts = sigma * scaled if self.tau == "sigma" else scaled
+        gaps = (parts[:-1] - parts[1:]).abs().sum()
+        return self.discrepancy * gaps + self.penalty * routed
+
+    def _routed(self, inputs: StepInputs, losses: Tensor) -> Tensor:
+        """``sigma(W)`` over the present tasks, shape (K,)."""
+        if self.router == "features":
+            features = self._require(inputs.features, "features= (router is 'features')")[0]
+            features = features.detach().to(losses.dtype)
+            if features.dim() > 2:
+                features = features.flatten(2).mean(2)
+            scores: Any = self.own.router(features)  # type: ignore[operator]
+        else:
+            scores = self.own.routing
+        if inputs.tasks != self.tasks:
+            scores = scores[..., inputs.index.to(scores.device)]
+        if self.router == "features":
+            sigma = torch.softmax(scores, -1).mean(0)
+        elif self.router == "softmax":
+            sigma = torch.softmax(scores, 0)
+        elif self.router == "sigmoid":
+            sigma = torch.sigmoid(scores)
+        else:
+            sigma = torch.sigmoid(torch.relu(scores))
+        return sigma.clamp(self.clamp, 1.0 - self.clamp) if self.clamp else sigma
+
+    def _normalised(self, losses: Tensor, inputs: StepInputs) -> Tensor:
+        if self.normalisation == "none":
+            return losses
+        known: dict[str, float] = self.state["initial"]
+        for task, value in zip(inputs.tasks, inputs.values.tolist(), strict=True):
+            if value <= 0.0 and (task not in known or self.normalisation == "log"):
+                raise TaskError(
+                    f"ldc_mtl: the loss of task {task!r} is {value:g}, normalisation="
+                    f"{self.normalisation!r} takes only losses > 0; use normalisation='none'"
+                )
+            known.setdefault(task, value)
+        first = torch.tensor([known[task] for task in inputs.tasks], dtype=torch.float64)
+        if self.normalisation == "rescaled_min":
+            first = first / min(known.values())
+        ratio = losses / first.to(losses.device, losses.dtype)
+        return torch.log(ratio) if self.normalisation == "log" else ratio
+
+    def end_epoch(
+        self,
+        *,
+        epoch: int,
+        train_losses: Mapping[str, float],
+        performance_drops: Mapping[str, float] | None = None,
+    ) -> None:
+        """Forgets the initial losses where they are to be read in each epoch."""
+        renew = self.renew_each_epoch
+        if (self.normalisation == "log") if renew is None else renew:
+            self.state["initial"] = {}
