@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,20 +136,43 @@ def score(
     columns = [metric.column(split) for metric in results.metrics]
     values = trials[columns].to_numpy(dtype=np.float64)
     table = trials[DESCRIPTORS].reset_index(drop=True).copy()
-    drops = measures.task_drops(values, reference.values, higher, task_of)
-    for task, drop in zip(results.tasks, drops.T, strict=True):
+    drops = measures.relative_drops(values, reference.values, higher)
+    for task, drop in zip(results.tasks, measures.mean_per_task(drops, task_of).T, strict=True):
         table[f"drop.{task}"] = drop
-    shares = measures.relative_performance(drops)
-    table["delta_mtm"] = measures.delta_mtm(values, reference.values, higher, task_of)
-    table["delta_m"] = measures.delta_m(values, reference.values, higher)
-    table["delta_p"] = measures.delta_p(values, equal_weighting, higher, task_of)
-    table["delta_m_variance"] = measures.delta_m_variance(values, reference.values, higher)
-    table["worst_drop"] = measures.worst_drop(values, reference.values, higher, task_of)
-    table["jain_index"] = measures.jain_index(shares)
-    table["gini"] = measures.gini(shares)
+    from_drops = measures_of_drops(drops, task_of)
+    from_drops["delta_p"] = measures.delta_p(values, equal_weighting, higher, task_of)
+    for name in MEASURES:
+        table[name] = from_drops[name]
     for column, column_values in zip(columns, values.T, strict=True):
         table[column] = column_values
     return table
+
+
+def measures_of_drops(drops: measures.Floats, task_of: Sequence[str]) -> dict[str, measures.Floats]:
+    """Every measure that only needs the drops against single-task (all but `delta_p`).
+
+    Args:
+        drops: Relative drops in percent, shape (..., M), from `measures.relative_drops`.
+        task_of: The task each metric belongs to, length M.
+
+    Returns:
+        Measures by name, each of shape (...).
+    """
+    per_task = measures.mean_per_task(drops, task_of)
+    shares = measures.relative_performance(per_task)
+    return {
+        "delta_mtm": np.asarray(-per_task.mean(axis=-1)),
+        "delta_m": np.asarray(drops.mean(axis=-1)),
+        "delta_m_variance": np.asarray(drops.var(axis=-1)),
+        "worst_drop": np.asarray(per_task.max(axis=-1)),
+        "jain_index": measures.jain_index(shares),
+        "gini": measures.gini(shares),
+    }
+
+
+def main_measure(results: Results) -> str:
+    """The measure that leads a report: `delta_mtm`, or `delta_p` where no baseline gives one."""
+    return "delta_p" if np.isnan(stl_reference(results).values).any() else "delta_mtm"
 
 
 def final_scores(results: Results, split: str = "test") -> pd.DataFrame:

@@ -140,8 +140,8 @@ def number(value: float, digits: int) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     text = f"{value:.{digits}f}"
-    if digits and value and abs(value) < 0.5 * 10**-digits:
-        text = f"{value:.1e}"
+    if float(text) == 0.0:
+        text = text.removeprefix("-")
     return text.replace("-", "−")
 
 

@@ -360,7 +360,9 @@ def write_folder(path: Path, plan: Plan | None = None) -> Path:
     (path / "manifest.json").write_text(json.dumps(manifest(plan)))
     study = {
         "name": plan.name,
-        "training": {"epochs": plan.epochs, "batch_size": 128, "optimizer": "adam"},
+        "protocol": {"epochs": plan.epochs, "batch_size": 128, "optimizer": "adam"},
+        "search_space": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "dropout": 0.1},
+        "methods": [{"name": name, "label": name} for name in plan.methods],
     }
     (path / "study.yaml").write_text(yaml.safe_dump(study))
     return path

@@ -1,0 +1,47 @@
+"""The quantity that a search optimised, for every trial."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.results import Results
+from analysis.scores import MEASURES, score
+
+
+def search_objective(results: Results) -> tuple[pd.Series, str, bool]:
+    """Validation objective of every trial, its name, and whether higher is better.
+
+    The study's ``selection`` as recorded in the trial table; where it is missing (no baselines),
+    the same measure, or `delta_p`, computed from the validation metrics.
+
+    Args:
+        results: A loaded folder.
+
+    Returns:
+        Values indexed like the trial table; NaN for trials that did not finish.
+    """
+    name = str(results.manifest.get("selection") or "delta_mtm")
+    column = f"validation.{name}"
+    trials = results.trials
+    finished = trials["status"] == "finished"
+    if column in trials.columns and trials.loc[finished, column].notna().any():
+        values = trials[column].astype(np.float64)
+    else:
+        scores = score(results, trials, "validation").set_index(trials.index)
+        if name not in MEASURES or scores.loc[finished, name].isna().all():
+            name = "delta_p"
+        values = scores[name].astype(np.float64)
+    return values.where(finished), name, MEASURES.get(name, True)
+
+
+def numeric_parameters(trials: pd.DataFrame, *, prefixes: tuple[str, ...]) -> list[str]:
+    """Columns of numbers with one of the prefixes that take at least two values in `trials`."""
+    found = []
+    for column in trials.columns:
+        if not column.startswith(prefixes):
+            continue
+        values = pd.to_numeric(trials[column], errors="coerce").dropna()
+        if len(values) == trials[column].notna().sum() and values.nunique() > 1:
+            found.append(str(column))
+    return found

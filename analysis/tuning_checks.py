@@ -1,0 +1,124 @@
+"""Whether the search was fair: equal budgets, and no optimum cut off by a range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.results import Results
+from analysis.search import FEWEST_CONFIGURATIONS, logarithmic, searches, varied_parameters
+
+BORDER = 0.02
+"""A best value within this share of a range's length from its end counts as on the border."""
+
+
+def unequal_budgets(results: Results, tolerance: float = 0.1) -> str | None:
+    """A sentence if methods were not searched with the same number of configurations.
+
+    Args:
+        results: A loaded folder.
+        tolerance: Relative difference between the fewest and the most that is not worth a warning.
+    """
+    spent = {tuned.name: len(tuned.configurations()) for tuned in searches(results)}
+    if len(spent) < 2:
+        return None
+    fewest, most = min(spent, key=spent.__getitem__), max(spent, key=spent.__getitem__)
+    if spent[most] <= (1 + tolerance) * spent[fewest]:
+        return None
+    return (
+        f"The search budgets were unequal: {spent[most]} configurations of {results.label(most)}, "
+        f"{spent[fewest]} of {results.label(fewest)}."
+    )
+
+
+def border_values(results: Results) -> pd.DataFrame:
+    """Best values that sit on the border of their search range: the optimum may lie outside.
+
+    Ranges are those of the study as run, else the ones the manifest recommends for a method's
+    hyper-parameters; where neither says, the range that was tried, if at least
+    `FEWEST_CONFIGURATIONS` different values were.
+
+    Returns:
+        ``name``, ``parameter``, ``value``, ``low``, ``high``, ``side``, ``recorded``.
+    """
+    rows = []
+    for tuned in searches(results):
+        found = tuned.configurations()
+        chosen = found[found["configuration_id"] == tuned.best()]
+        if chosen.empty:
+            continue
+        for parameter in varied_parameters(found):
+            values = found[parameter].dropna().astype(np.float64)
+            bounds = _recorded_range(results, tuned.name, parameter)
+            recorded = bounds is not None
+            if bounds is None:
+                if values.nunique() < FEWEST_CONFIGURATIONS:
+                    continue
+                bounds = float(values.min()), float(values.max())
+            value = float(chosen[parameter].iloc[0])
+            side = _side(value, *bounds)
+            if side:
+                rows.append(
+                    {
+                        "name": tuned.name,
+                        "parameter": parameter.partition(".")[2],
+                        "value": value,
+                        "low": bounds[0],
+                        "high": bounds[1],
+                        "side": side,
+                        "recorded": recorded,
+                    }
+                )
+    columns = ["name", "parameter", "value", "low", "high", "side", "recorded"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _side(value: float, low: float, high: float) -> str:
+    if not high > low:
+        return ""
+    if logarithmic(low, high) and value > 0:
+        value, low, high = float(np.log(value)), float(np.log(low)), float(np.log(high))
+    share = (value - low) / (high - low)
+    # Zero is the natural end of dropout, decay and the like: nothing lies beyond it.
+    if share <= BORDER and not (low == 0.0 and value == 0.0):
+        return "low"
+    return "high" if share >= 1 - BORDER else ""
+
+
+def _recorded_range(results: Results, name: str, parameter: str) -> tuple[float, float] | None:
+    """Searched range of a parameter: of the study as run, else the method's recommended one."""
+    kind, _, short = parameter.partition(".")
+    if kind == "training":
+        return _numeric_range(_entry(results.study.get("search_space"), short))
+    chosen = [
+        method
+        for method in results.study.get("methods") or []
+        if isinstance(method, Mapping) and name in (method.get("label"), method.get("name"))
+    ]
+    for method in chosen:
+        found = _numeric_range(_entry(method, short))
+        if found is not None:
+            return found
+    described = _entry(results.manifest.get("methods"), name)
+    for entry in _entry(described, "hyperparameters") or []:
+        if isinstance(entry, Mapping) and entry.get("name") == short:
+            return _numeric_range(entry.get("search"))
+    return None
+
+
+def _entry(mapping: Any, key: str) -> Any:
+    return mapping.get(key) if isinstance(mapping, Mapping) else None
+
+
+def _numeric_range(setting: Any) -> tuple[float, float] | None:
+    """Ends of ``{low, high}``, of a pair, or of a list of choices; None for anything else."""
+    if isinstance(setting, Mapping):
+        setting = [setting.get("low"), setting.get("high")]
+    if not isinstance(setting, (list, tuple)) or len(setting) < 2:
+        return None
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in setting):
+        return None
+    return float(min(setting)), float(max(setting))
