@@ -1,0 +1,130 @@
+"""Dynamic weight average: more weight to losses that fall more slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_methods.configuration import hyperparameter
+from mtl_methods.core.loss_weighting import LossWeighting
+from mtl_methods.core.method import StepInputs
+
+__all__ = ["DWA"]
+
+
+class DWA(LossWeighting):
+    """Weights tasks by how little their losses fell lately.
+
+    With ``r_k = L_k(t-1) / L_k(t-2)``, the ratio of the mean losses of the last two epochs, the
+    weights are ``w = K softmax(r / T)``. A task with fewer than two epochs counts with ``r_k = 1``,
+    so that the first two epochs have equal weights. Tell epochs with :meth:`end_epoch`, or take
+    windows of iterations instead of epochs (``level="iterations"``). A task that is missing from a
+    batch or an epoch keeps its history.
+
+    Source: Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention" (CVPR 2019),
+    equation 7.
+    """
+
+    name: ClassVar[str] = "dwa"
+    summary: ClassVar[str] = "Dynamic weight average: more weight to losses that fall more slowly."
+    paper: ClassVar[str] = "Liu, Johns and Davison, CVPR 2019, equation 7"
+    equation: ClassVar[str] = "w = K softmax(r / T), r_k = L_k(t-1) / L_k(t-2)"
+    scale_law: ClassVar[str] = "invariant"
+    same_as: ClassVar[tuple[str, ...]] = ("ls",)
+    deviations: ClassVar[tuple[str, ...]] = (
+        "The paper and LibMTL compare epochs (the default); the Nash-MTL family compares windows "
+        "of 25 iterations (level='iterations').",
+        "The Nash-MTL family fills the window with ones and reads it after half of it is real "
+        "(first_window='ones'); here both windows must be full.",
+        "The Nash-MTL family averages the weighted losses (weight_sum='one'), the paper and LibMTL "
+        "sum them (the default).",
+    )
+
+    temperature: float = hyperparameter(
+        2.0,
+        low=0.0,
+        low_open=True,
+        search=(0.5, 5.0),
+        log=True,
+        source="section 3.2: 2",
+        description="Softness T of the weights; large for equal weights.",
+    )
+    level: str = hyperparameter(
+        "epochs",
+        choices=("epochs", "iterations"),
+        source="epochs: the paper; iterations: Nash-MTL code",
+        description="What the two mean losses of the ratio are taken over.",
+    )
+    window: int = hyperparameter(
+        25,
+        low=1,
+        source="Nash-MTL code: 25",
+        description="Length of each of the two windows, in iterations (level='iterations').",
+    )
+    first_window: str = hyperparameter(
+        "full",
+        choices=("full", "ones"),
+        source="ones: Nash-MTL code",
+        description="Whether to wait for two full windows, or to fill the first with ones.",
+    )
+    weight_sum: str = hyperparameter(
+        "tasks",
+        choices=("tasks", "one"),
+        source="tasks: equation 7; one: Nash-MTL code",
+        description="What the weights of a batch sum to: its number of tasks, or 1.",
+    )
+
+    @property
+    def scale_exponent(self) -> float | None:
+        """0, unless a window holds ones."""
+        ones = self.level == "iterations" and self.first_window == "ones"
+        return None if ones else 0.0
+
+    def _initialise(
+        self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
+    ) -> None:
+        count = len(self.tasks)
+        length = 2 * (self.window if self.level == "iterations" else 1)
+        self.state["history"] = torch.ones(count, length, dtype=torch.float64)
+        self.state["seen"] = torch.zeros(count, dtype=torch.int64)
+
+    def _append(self, index: Tensor, values: Tensor) -> None:
+        history: Tensor = self.state["history"]
+        history[index] = torch.cat([history[index, 1:], values[:, None]], dim=1)
+        self.state["seen"][index] += 1
+
+    def _ratios(self, index: Tensor) -> Tensor:
+        """Ratio of the last to the previous mean loss, 1 where there is none, shape (K,)."""
+        history = self.state["history"][index]
+        half = history.shape[1] // 2
+        before, last = history[:, :half].mean(1), history[:, half:].mean(1)
+        early = self.level == "iterations" and self.first_window == "ones"
+        seen = self.state["seen"][index]
+        known = seen > half if early else seen >= 2 * half
+        flat = known & (before == 0.0)
+        if bool(flat.any()):
+            self._event("zero_mean_loss", "a mean loss is 0: its ratio counts as 1")
+        return torch.where(known & ~flat, last / before, 1.0)
+
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """``K softmax(r / T)`` over the tasks of the batch, shape (K,)."""
+        weights = torch.softmax(self._ratios(inputs.index) / self.temperature, dim=0)
+        if self.level == "iterations":
+            self._append(inputs.index, inputs.values)
+        return weights * len(inputs.tasks) if self.weight_sum == "tasks" else weights
+
+    def end_epoch(
+        self,
+        *,
+        epoch: int,
+        train_losses: Mapping[str, float],
+        performance_drops: Mapping[str, float] | None = None,
+    ) -> None:
+        """Remembers the mean training losses of the epoch (``level="epochs"``)."""
+        told = [k for k, task in enumerate(self.tasks) if task in train_losses]
+        if self.level == "epochs" and told:
+            values = [float(train_losses[self.tasks[k]]) for k in told]
+            self._append(torch.tensor(told), torch.tensor(values, dtype=torch.float64))
