@@ -1,0 +1,111 @@
+"""Checks and unit scaling of Gram matrices, shared by every solver."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mtl_methods.errors import ConfigurationError, SolverError
+
+__all__ = ["EPSILON", "Vector", "checked_gram", "checked_vector", "lengths_of", "unit_gram"]
+
+Vector: TypeAlias = NDArray[np.float64]
+
+EPSILON = 2.220446049250313e-16
+"""Distance from 1 to the next float64."""
+
+_ASYMMETRY = 1e-5
+"""Largest |G_ij - G_ji| relative to ``||g_i|| ||g_j||`` taken for rounding (bfloat16 excluded)."""
+
+
+def checked_gram(gram: ArrayLike) -> Vector:
+    """Return the Gram matrix as a float64 array after the checks that cost next to nothing.
+
+    Args:
+        gram: Inner products of the task gradients, shape (K, K).
+
+    Raises:
+        ConfigurationError: It is not a square matrix with at least one row.
+        SolverError: An entry is NaN or infinite.
+    """
+    matrix = np.asarray(gram, dtype=np.float64)
+    shape = matrix.shape
+    if len(shape) != 2 or shape[0] != shape[1] or not shape[0]:
+        raise ConfigurationError(
+            f"a Gram matrix must have shape (K, K) with K >= 1, but this one has shape {shape}"
+        )
+    # The sum is finite unless an entry is not, except for sums that overflow: look again then.
+    if not np.isfinite(matrix.sum()) and not np.isfinite(matrix).all():
+        raise SolverError("the Gram matrix has an entry that is NaN or infinite")
+    return matrix
+
+
+def checked_vector(vector: ArrayLike, size: int, name: str) -> Vector:
+    """Return a float64 vector of the given size.
+
+    Args:
+        vector: The values, shape (size,).
+        size: Number of tasks K.
+        name: What the values are, for the message.
+
+    Raises:
+        ConfigurationError: It has another shape.
+        SolverError: An entry is NaN or infinite.
+    """
+    values = np.asarray(vector, dtype=np.float64)
+    if values.shape != (size,):
+        raise ConfigurationError(
+            f"{name} must have shape ({size},) like the Gram matrix, but has shape {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise SolverError(f"{name} has an entry that is NaN or infinite")
+    return values
+
+
+def lengths_of(matrix: Vector) -> Vector:
+    """Return the gradient norms ``sqrt(diag G)``, shape (K,).
+
+    Raises:
+        SolverError: A diagonal entry is negative, so the matrix is no Gram matrix.
+    """
+    diagonal = matrix.diagonal()
+    if diagonal.min() < 0.0:
+        raise SolverError(
+            "the Gram matrix has a negative diagonal entry, which no squared gradient norm can be"
+        )
+    lengths: Vector = np.sqrt(diagonal)
+    return lengths
+
+
+def unit_gram(matrix: Vector, inverse_lengths: Vector) -> Vector:
+    """Return the symmetrised Gram matrix of the unit gradients ``g_i / ||g_i||``.
+
+    Args:
+        matrix: Gram matrix, shape (K, K).
+        inverse_lengths: ``1 / ||g_i||``, all finite, shape (K,).
+
+    Returns:
+        The matrix of cosines, shape (K, K), exactly symmetric, with a diagonal of exactly 1.
+
+    Raises:
+        SolverError: The matrix is not symmetric beyond rounding.
+    """
+    cosines = matrix * inverse_lengths
+    cosines *= inverse_lengths[:, None]
+    transposed = cosines.T
+    gap = cosines - transposed
+    # Half of the symmetric part's rounding is gone when both triangles agree already.
+    worst = gap.max()
+    if worst > 0.0:
+        if worst > _ASYMMETRY:
+            raise SolverError(
+                "the Gram matrix is not symmetric: two mirrored entries differ by "
+                f"{worst:.1e} of the product of their gradient norms"
+            )
+        gap *= 0.5
+        cosines -= gap
+    size = matrix.shape[0]
+    cosines.ravel()[:: size + 1] = 1.0
+    return cosines
