@@ -45,7 +45,12 @@ class Combination:
 
 
 class GradientWeighting(Method):
-    """Base of the methods that see the gradient of each task on the shared parameters."""
+    """Base of the methods that see the gradient of each task on the shared parameters.
+
+    Attributes:
+        precision: Relative accuracy of the current step's Gram matrix (of ``G_ij`` against
+            ``||g_i|| ||g_j||``), for solvers: the machine epsilon of the gradients' type.
+    """
 
     family: ClassVar[Family] = "gradient"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.GRAM})
@@ -70,6 +75,7 @@ class GradientWeighting(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._gradients = TaskGradients()
+        self.precision = torch.finfo(torch.float64).eps
         if self.gradients_on == "features":
             vars(self)["needs"] = self.needs | {Need.FEATURES}
 
@@ -106,6 +112,7 @@ class GradientWeighting(Method):
             scale=inputs.grad_scale,
         )
         started = time.perf_counter()
+        self.precision = torch.finfo(raw.dtype).eps
         raw_gram = gram_matrix(raw)
         if not np.isfinite(raw_gram).all():
             self._write_overflow(raw, raw_gram, inputs)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.core.positive import loss_floor_option
 from mtl_methods.errors import NonFiniteLossError, TaskError
 
 __all__ = ["FAMO"]
@@ -24,7 +25,7 @@ _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8  # Adam's published defaults
 class FAMO(LossWeighting):
     """Weights losses so that their logarithms fall at an equal rate.
 
-    With logits ``xi``, ``z = softmax(xi)`` and ``D_k = l_k - floor + epsilon``, the update is
+    With logits ``xi``, ``z = softmax(xi)`` and ``D_k = l_k - loss_floor``, the update is
     ``c sum_k z_k grad(log D_k)`` with ``c = 1 / sum_k (z_k / D_k)``, so that the effective weights
     ``c z_k / D_k`` sum to 1. After the optimiser's step the losses of the same batch are told to
     :meth:`after_step`, and the logits move against ``delta = J(xi)^T (log D - log D')`` with the
@@ -49,6 +50,7 @@ class FAMO(LossWeighting):
         "gamma is 1e-3 in Algorithm 2 and in most of the published runs (the default here), 1e-5 "
         "in the constructor of the code, 1e-2 on its command line.",
         "The published code clips gradients before they exist; nothing is clipped here.",
+        "Algorithm 2 and the code add 1e-8 to every loss (here loss_floor=-1e-8).",
         "The code logs z as the weights; the effective weights are c z / D.",
         "update_from='next_batch' is the toy problem's way: no second forward pass.",
     )
@@ -69,17 +71,7 @@ class FAMO(LossWeighting):
         source="FAMO Algorithm 2: 1e-3; code 1e-5 to 1e-2; grid of the uniform-loss paper",
         description="Decay of the logits towards equal weights.",
     )
-    loss_floor: float = hyperparameter(
-        0.0,
-        source="min_losses in FAMO Algorithm 2",
-        description="Value that is subtracted from every loss; losses must lie above it.",
-    )
-    epsilon: float = hyperparameter(
-        1e-8,
-        low=0.0,
-        source="FAMO Algorithm 2: 1e-8",
-        description="Added to every loss after the floor is subtracted.",
-    )
+    loss_floor: float = loss_floor_option()
     logit_optimizer: str = hyperparameter(
         "adam",
         choices=("adam", "sgd"),
@@ -158,7 +150,7 @@ class FAMO(LossWeighting):
         self._judge(dict(zip(tasks, logs, strict=True)))
 
     def _distances(self, tasks: Sequence[str], values: Sequence[float]) -> NDArray[np.float64]:
-        distances = np.array(values) - self.loss_floor + self.epsilon
+        distances = np.array(values) - self.loss_floor
         if not (distances > 0.0).all():
             worst = int(distances.argmin())
             raise TaskError(
