@@ -19,10 +19,10 @@ __all__ = ["AlphaFairWeighting", "relative_residual"]
 class AlphaFairWeighting(GramWeighting):
     """Base of the methods whose weights solve ``G w = c * w**(-p)`` elementwise, ``w > 0``.
 
-    At a Pareto-stationary point a convex combination of the task gradients vanishes and the
-    equation has no solution (decided within the precision of the gradients). The shared parameters then get no gradient (weights 0, counted as
-    ``pareto_stationary``) and the heads train on with weight 1, or the step raises, as
-    ``on_pareto_stationary`` says.
+    At a Pareto-stationary point a convex combination of the task gradients vanishes, within their
+    precision, and the equation has no solution. The shared parameters then get no gradient
+    (weights 0, counted as ``pareto_stationary``) and the heads train on with weight 1, or the step
+    raises, as ``on_pareto_stationary`` says.
     """
 
     on_pareto_stationary: str = hyperparameter(
@@ -80,6 +80,7 @@ class AlphaFairWeighting(GramWeighting):
             raise ParetoStationaryError(f"{self.name}: {sentence}, so its equation has no solution")
         return Combination(
             weights=np.zeros(len(inputs.tasks)),
+            head_weights=np.ones(len(inputs.tasks)),
             events=[("pareto_stationary", f"{sentence}; the shared parameters get no update")],
         )
 

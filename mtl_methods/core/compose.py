@@ -61,6 +61,7 @@ class ComposedMethod(Method):
         self.loss.last_step = StepRecord(tasks=inputs.tasks)
         self.gradient.last_step = self.last_step
         coefficients = self.loss.coefficients(inputs)
+        self.loss.last_step.weights = coefficients
         self.last_step.events.extend(self.loss.last_step.events)
         self.gradient._step_with_coefficients(inputs, coefficients.numpy())
 

@@ -32,6 +32,9 @@ class Combination:
         weights: Coefficient of each task gradient, shape (K,), float64; ``None`` if the combined
             gradient is no weighted sum of task gradients.
         combined: The combined gradient, shape (m,); ``None`` if it is ``weights @ gradients``.
+        head_weights: What ``head_weighting="same"`` means for the heads where that is not
+            ``weights``, shape (K,): 1 for a task whose weight is 0 only because its shared
+            gradient says nothing.
         residual: Relative residual of the solver, ``None`` without one.
         iterations: Its iterations.
         events: Rare events, as (name, sentence).
@@ -39,6 +42,7 @@ class Combination:
 
     weights: NDArray[np.float64] | None = None
     combined: Tensor | None = None
+    head_weights: NDArray[np.float64] | None = None
     residual: float | None = None
     iterations: int = 0
     events: list[tuple[str, str]] = field(default_factory=list)
@@ -76,6 +80,7 @@ class GradientWeighting(Method):
         super().__post_init__()
         self._gradients = TaskGradients()
         self.precision = torch.finfo(torch.float64).eps
+        self._head_factors: NDArray[np.float64] = np.ones(0)
         if self.gradients_on == "features":
             vars(self)["needs"] = self.needs | {Need.FEATURES}
 
@@ -141,21 +146,17 @@ class GradientWeighting(Method):
                 combined = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device) @ raw
         if effective is not None:
             self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
-        self._write(combined, effective, scales, inputs, on_features)
+        same = decision.weights if decision.head_weights is None else decision.head_weights
+        self._head_factors = (
+            scales if same is None or self.head_weighting == "unit" else same * scales
+        )
+        self._write(combined, self._head_factors, inputs)
 
     def _write(
-        self,
-        combined: Tensor,
-        effective: NDArray[np.float64] | None,
-        scales: NDArray[np.float64],
-        inputs: StepInputs,
-        on_features: bool,
+        self, combined: Tensor, head_factors: NDArray[np.float64], inputs: StepInputs
     ) -> None:
-        same = self.head_weighting == "same" and effective is not None
-        factors = effective if same else scales
-        assert factors is not None
-        self._gradients.write_heads(factors.tolist())
-        if on_features:
+        self._gradients.write_heads(head_factors.tolist())
+        if self.gradients_on == "features":
             self._backward_features(combined, inputs)
         else:
             self._gradients.write_shared(combined, inputs.grad_scale)
@@ -179,13 +180,7 @@ class GradientWeighting(Method):
         if inputs.grad_scale == 1.0:
             raise NonFiniteGradientError(inputs.tasks[row])
         self._event("overflow", "gradients overflowed under loss scaling; the scaler skips it")
-        self._write(
-            raw.sum(0),
-            None,
-            np.ones(len(inputs.tasks)),
-            inputs,
-            self.gradients_on == "features",
-        )
+        self._write(raw.sum(0), np.ones(len(inputs.tasks)), inputs)
 
 
 class GradientCombination(GradientWeighting):
@@ -232,14 +227,18 @@ class GramWeighting(GradientWeighting):
         if len(present) == len(inputs.tasks):
             return self.solve(gram, inputs)
         weights = np.zeros(len(inputs.tasks))
+        head_weights = np.ones(len(inputs.tasks))
         absent = ", ".join(t for i, t in enumerate(inputs.tasks) if i not in present)
         if len(present):
             decision = self.solve(gram[np.ix_(present, present)], _subset(inputs, present))
             assert decision.weights is not None
             weights[present] = decision.weights
+            found = decision.head_weights
+            head_weights[present] = decision.weights if found is None else found
         else:
             decision = Combination()
         decision.weights = weights
+        decision.head_weights = head_weights
         decision.events.append(
             (_NO_GRADIENT, f"no gradient on the shared parameters from {absent}: weight 0")
         )
@@ -249,42 +248,58 @@ class GramWeighting(GradientWeighting):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         step: int = self.state["step"]
-        kept: dict[str, float] = self.state["kept_weights"]
+        kept: dict[str, list[float]] = self.state["kept_weights"]
         due = step % self.update_weights_every == 0
         if due or any(task not in kept for task in inputs.tasks):
             super()._step_with_coefficients(inputs, coefficients)
-            weights = self.last_step.weights
-            if weights is not None and self.update_weights_every > 1:
-                scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
-                for task, weight, scale in zip(
-                    inputs.tasks, weights.tolist(), scales.tolist(), strict=True
-                ):
-                    kept[task] = weight / scale if scale else weight
+            if self.update_weights_every > 1:
+                self._keep(inputs, coefficients, kept)
         else:
             self._reuse_weights(inputs, coefficients, kept)
         self.state["step"] = step + 1
+
+    def _keep(
+        self,
+        inputs: StepInputs,
+        coefficients: NDArray[np.float64] | None,
+        kept: dict[str, list[float]],
+    ) -> None:
+        """Keeps each task's weights on shared parameters and head, in units of its loss.
+
+        Weights that are all 0 (Pareto-stationary) are no weights to keep: the next step looks anew.
+        """
+        weights = self.last_step.weights
+        if weights is None or not weights.any():
+            kept.clear()
+            return
+        scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
+        rows = zip(
+            inputs.tasks,
+            weights.tolist(),
+            self._head_factors.tolist(),
+            scales.tolist(),
+            strict=True,
+        )
+        for task, weight, head, scale in rows:
+            unit = scale or 1.0
+            kept[task] = [weight / unit, head / unit]
 
     def _reuse_weights(
         self,
         inputs: StepInputs,
         coefficients: NDArray[np.float64] | None,
-        kept: dict[str, float],
+        kept: dict[str, list[float]],
     ) -> None:
         """A step between two updates of the weights: a weighted sum of losses."""
         scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
-        effective = scales * np.array([kept[task] for task in inputs.tasks])
-        factors = (effective * inputs.grad_scale).tolist()
-        same = self.head_weighting == "same"
-        backward_two_ways(
-            inputs.losses,
-            factors,
-            factors if same else (scales * inputs.grad_scale).tolist(),
-            inputs.shared,
-            inputs.heads,
-        )
+        shared_heads = np.array([kept[task] for task in inputs.tasks]) * scales[:, None]
+        factors = (shared_heads * inputs.grad_scale).T.tolist()
+        backward_two_ways(inputs.losses, factors[0], factors[1], inputs.shared, inputs.heads)
         first = inputs.losses[0]
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
-        self.last_step.weights = torch.as_tensor(effective, dtype=dtype, device=first.device)
+        self.last_step.weights = torch.as_tensor(
+            shared_heads[:, 0], dtype=dtype, device=first.device
+        )
 
 
 def _subset(inputs: StepInputs, present: NDArray[np.int64]) -> StepInputs:

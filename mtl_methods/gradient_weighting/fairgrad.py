@@ -113,8 +113,11 @@ def _least_squares(gram: NDArray[np.float64], p: float) -> NDArray[np.float64]:
     """The paper's solver: nonlinear least squares on the equation, from ``w = 1/K``."""
     from scipy.optimize import least_squares
 
+    def error(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        return gram @ weights - weights ** (-p)
+
     start = np.full(len(gram), 1.0 / len(gram))
-    found = least_squares(lambda w: gram @ w - w ** (-p), start, bounds=(0.0, np.inf))
+    found = least_squares(error, start, bounds=(0.0, np.inf))
     weights: NDArray[np.float64] = found.x
     return weights
 
