@@ -37,8 +37,14 @@ _PATIENCE = 8
 _STALL = 3
 """Steps without a better residual after which it is asked whether rounding is reached."""
 
-_LOG_TINY = -690.0
-"""Logarithm of the smallest number whose reciprocal, times a large one, is still finite."""
+_HALVINGS = 30
+"""Largest number of halvings of a guarded step."""
+
+_TINY = 1e-300
+"""Smallest v that the linear systems see: its reciprocal, times a large number, is finite."""
+
+_LOG_TINY = math.log(_TINY)
+"""Its logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +69,22 @@ class AlphaFairSolution:
 
 
 class _Newton(NamedTuple):
-    """Last iterate, in the scale of unit gradients: ``v_i = w_i ||g_i||``."""
+    """Last iterate, in the scale of unit gradients: ``v_i = w_i ||g_i||``.
 
+    Attributes:
+        v: The iterate, shape (K,); its entries below 1e-300 are held at 1e-300.
+        log_v: Its logarithm, shape (K,), not held.
+        residual: ``max_i |(C v)_i / σ_i - 1|``.
+        iterations: Newton steps.
+        distance: A squared distance of the unit gradients' hull from 0 that is not larger than
+            the true one, or one that is exact; 0 where neither is known.
+    """
+
+    v: Vector
     log_v: Vector
     residual: float
     iterations: int
-    positive: float
-    """A lower bound of the squared distance of the unit gradients' hull from 0 (0: none)."""
+    distance: float
 
 
 def solve_alpha_fair(
@@ -97,8 +112,7 @@ def solve_alpha_fair(
     ``(C + p diag(σ / v)) dv = σ - C v``. It is taken along a curve that stays positive for any
     length: v is linear in the step where it grows, σ where v falls. Once all of C v is positive
     and near σ, the step is Newton's for ``log(C v) = log σ``, which is exact for orthogonal
-    gradients. From the fourth part of the iterations that remain difficult on, steps are halved
-    until F falls.
+    gradients. From the ninth step on, which few problems need, steps are halved until F falls.
 
     Whether a solution exists is decided by the minimum-norm point of the hull of the unit
     gradients, not by failing to converge: at once from the solution itself, which bounds that
@@ -171,7 +185,7 @@ def solve_alpha_fair(
     threshold = _STATIONARY * precision
     with np.errstate(all="ignore"):
         newton = _newton(cosines, log_c, p, first, tolerance, max_iterations, threshold)
-        if newton.positive <= threshold:
+        if newton.distance <= threshold:
             hull = nearest_in_hull(cosines, np.ones(size))
             if hull.squared <= threshold:
                 certificate = hull.coefficients * (inverse * lengths.min())
@@ -179,8 +193,11 @@ def solve_alpha_fair(
                 return AlphaFairSolution(
                     certificate, math.sqrt(hull.squared), newton.iterations, "pareto_stationary"
                 )
-        weights = np.exp(newton.log_v) * inverse
-    residual = newton.residual if weights.min() > 0.0 else max(newton.residual, 1.0)
+        residual = newton.residual
+        weights = newton.v * inverse
+        if newton.log_v.min() < _LOG_TINY:
+            weights = np.exp(newton.log_v) * inverse
+            residual = max(residual, 1.0)
     status: AlphaFairStatus = "converged" if residual <= tolerance else "inaccurate"
     return AlphaFairSolution(weights, residual, newton.iterations, status)
 
@@ -194,60 +211,118 @@ def _newton(
     max_iterations: int,
     threshold: float,
 ) -> _Newton:
-    """Iterate on ``C v = exp(log_c) v^(-p)`` in log v; see :func:`solve_alpha_fair`."""
+    """Iterate on ``C v = exp(log_c) v^(-p)``; see :func:`solve_alpha_fair`."""
     size = log_c.shape[0]
+    diagonal = slice(None, None, size + 1)
     deep = p < 0.25
-    best = _Newton(log_v, math.inf, 0, 0.0)
+    v = np.exp(log_v)
+    best = _Newton(v, log_v, math.inf, 0, 0.0)
+    distance = shift = 0.0
     stalled = 0
     for iteration in range(max_iterations + 1):
-        v = np.exp(np.maximum(log_v, _LOG_TINY) if deep else log_v)
+        if deep:
+            v = np.maximum(v, _TINY)
         products = cosines @ v
         target = np.exp(log_c - p * log_v)
         ratio = products / target
         low, high = float(ratio.min()), float(ratio.max())
-        if not iteration and high > _FAR and (level := float(ratio.sum()) / size) > 0.0:
-            # Far off as a whole (aligned gradients): the best common factor, at no extra product.
-            log_v = log_v - math.log(level) / (1.0 + p)
-            factor = level ** (-1.0 / (1.0 + p))
-            v *= factor
+        if not iteration and low > 1.0:
+            # All too large (aligned gradients): the factor they share, at no extra product.
+            log_v = log_v - math.log(low) / (1.0 + p)
+            factor = low ** (-1.0 / (1.0 + p))
+            v = v * factor
             products *= factor
             target *= factor**-p
-            ratio /= level
-            low, high = low / level, high / level
+            ratio /= low
+            low, high = 1.0, high / low
         residual = max(high - 1.0, 1.0 - low)
         if residual < best.residual:
-            positive = 0.0
-            if residual <= tolerance or iteration >= _PATIENCE:
-                smallest = float(products.min())
-                if smallest > 0.0:
-                    positive = smallest * smallest / float(v @ products)
-            best = _Newton(log_v, residual, iteration, positive)
+            best = _Newton(v, log_v, residual, iteration, distance)
             stalled = 0
             if residual <= tolerance:
-                return best
+                smallest = float(products.min())
+                bound = smallest * smallest / float(v @ products)
+                return best._replace(distance=max(bound, distance))
         elif iteration > _PATIENCE:
             stalled += 1
-            if stalled >= _STALL:
-                size_of_terms = np.abs(cosines) @ v
-                if (np.abs(target - products) <= 16.0 * EPSILON * size_of_terms).all():
-                    return _Newton(log_v, residual, iteration, 0.0)
-        if iteration == _PATIENCE and nearest_in_hull(cosines, np.ones(size)).squared <= threshold:
-            return best._replace(iterations=iteration, positive=0.0)
-        near = low > 1.0 / _FAR and high < _FAR
-        system = cosines.copy()
-        if near:
-            right = products * np.log(ratio)
-            system.ravel()[:: size + 1] += p * products / v
-            right = -right
-        else:
-            right = target - products
-            system.ravel()[:: size + 1] += p * target / v
-        _, change, info = dposv(system, right)
-        if info:
-            break
+            rounding = (size + 16.0) * (np.abs(cosines) @ v)
+            rounding += 4.0 * (np.abs(log_c) + p * np.abs(log_v)) * target
+            if stalled >= _STALL and (np.abs(target - products) <= EPSILON * rounding).all():
+                return _Newton(v, log_v, residual, iteration, distance)
+        if iteration == _PATIENCE:
+            distance = nearest_in_hull(cosines, np.ones(size)).squared
+            if distance <= threshold:
+                return best._replace(iterations=iteration)
+        guarded = iteration >= _PATIENCE
+        near = not guarded and low > 1.0 / _FAR and high < _FAR
+        slope = products if near else target
+        right = -products * np.log(ratio) if near else target - products
+        while True:
+            system = cosines.copy()
+            system.ravel()[diagonal] += p * slope / v + shift
+            _, change, info = dposv(system, right)
+            if not info or shift > 1.0:
+                break
+            shift = max(100.0 * shift, threshold)  # float32 gradients: not quite semidefinite
         change /= v
         if near:
-            log_v = log_v + change
+            log_change = change
+        elif guarded:
+            log_change = _guarded(cosines, log_c, p, v, log_v, change, right)
         else:
-            log_v = log_v + np.where(change > 0.0, np.log1p(change), np.log1p(-p * change) / -p)
-    return best._replace(iterations=iteration)
+            log_change = _curve(change, p)
+        log_v = log_v + log_change
+        v = v * np.exp(log_change)
+    return best._replace(iterations=iteration, distance=distance)
+
+
+def _curve(change: Vector, p: float) -> Vector:
+    """Return the change of log v that the relative change of v stands for.
+
+    Where v grows, v is linear in the step; where it falls, ``v^(-p)`` is: either of the two sides
+    of the equation is then linear, and v stays positive for steps of any length.
+    """
+    curve: Vector = np.where(change > 0.0, np.log1p(change), np.log1p(-p * change) / -p)
+    return curve
+
+
+def _guarded(
+    cosines: Vector,
+    log_c: Vector,
+    p: float,
+    v: Vector,
+    log_v: Vector,
+    change: Vector,
+    descent: Vector,
+) -> Vector:
+    """Return the change of log v for the longest halved step that lowers the potential F.
+
+    Args:
+        cosines: C.
+        log_c: Logarithm of the right-hand side of the scaled equation.
+        p: Exponent.
+        v: Current iterate.
+        log_v: Its logarithm.
+        change: Newton's relative change of v.
+        descent: ``-∂F/∂v``.
+    """
+    constants = np.exp(log_c)
+    power = 1.0 - p
+
+    def potential(point: Vector, log_point: Vector) -> tuple[float, float]:
+        quadratic = 0.5 * float(point @ (cosines @ point))
+        gain = np.expm1(power * log_point) / power if power else log_point
+        concave = float(constants @ gain)
+        return quadratic - concave, quadratic + abs(concave)
+
+    before, scale = potential(v, log_v)
+    slope = float(descent @ (change * v))
+    step = 1.0
+    log_change = _curve(change, p)
+    for _ in range(_HALVINGS):
+        after, _ = potential(v * np.exp(log_change), log_v + log_change)
+        if after <= before - 1e-4 * step * slope + 1e-13 * scale:
+            break
+        step *= 0.5
+        log_change = _curve(step * change, p)
+    return log_change
