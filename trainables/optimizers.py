@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn, optim
 
 from trainables.spec import TrainingSettings
 
-__all__ = ["make_optimizer"]
+__all__ = ["align_gradients", "make_optimizer"]
 
 
 def make_optimizer(
@@ -38,3 +39,17 @@ def make_optimizer(
     if settings.optimizer == "adamw":
         return optim.AdamW(groups, **common)
     return optim.Adam(groups, **common)
+
+
+def align_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Gives every gradient the memory layout of its parameter; call it before a fused step.
+
+    The fused optimisers of torch (2.13, CPU) pair elements by their place in memory without a look
+    at strides. The gradient of a convolution under channels last has other strides than its
+    weight when it was not accumulated by autograd itself, and would be applied to the wrong
+    elements without a word.
+    """
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None and gradient.stride() != parameter.stride():
+            parameter.grad = torch.empty_like(parameter).copy_(gradient)

@@ -43,7 +43,7 @@ from trainables.data import SplitTensors, iterate
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
-from trainables.optimizers import make_optimizer
+from trainables.optimizers import align_gradients, make_optimizer
 from trainables.problem import Task
 from trainables.randomness import RandomStreams, derive_seed
 from trainables.replay import ForwardReplay
@@ -209,6 +209,7 @@ class Trainer:
         )
         grad_norm, clipped = self._clip(step)
         values = {task: loss.item() for task, loss in losses.items()}
+        align_gradients(self._parameters)
         self._optimizer.step()
         statistics.add_step(
             values, items, self.method.last_step, grad_norm=grad_norm, clipped=clipped
@@ -297,8 +298,14 @@ class Trainer:
         self.model.load_state_dict(self._best_parameters)
 
     def evaluate_test(self) -> MetricValues:
-        """The metrics of the test split with the model as it is, by task."""
-        return evaluate(self.problem, self.model, self._data["test"], self._metrics)[1]
+        """The metrics of the test split with the model as it is.
+
+        Returns:
+            Metrics by task, of the tasks whose validation metrics are in the best epoch's row.
+        """
+        row = self.best_row or {}
+        _, values = evaluate(self.problem, self.model, self._data["test"], self._metrics)
+        return {task: got for task, got in values.items() if f"validation_loss.{task}" in row}
 
     # -------------------------------------------------------------------- state
 
