@@ -1,0 +1,87 @@
+"""IMTL-G: the combined gradient has equal projections on all task gradients."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_methods.core.gradient_weighting import Combination, GramWeighting
+from mtl_methods.core.method import StepInputs
+from mtl_methods.gradient_weighting.common import pseudo_inverse, unit_gram
+
+__all__ = ["IMTLG", "equal_projection_weights"]
+
+
+def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combination:
+    """Weights of sum 1 with equal projections of ``sum_k w_k g_k`` on all unit gradients.
+
+    With cosines C and norms n, ``<u_i, d> = sum_j C_ij n_j w_j`` is the same for all i where
+    ``n * w`` is along ``C^-1 1``. Where gradients depend linearly on each other, w is along
+    ``(G G^T)^+ n``, the least-squares solution of least length.
+
+    Args:
+        gram: Gram matrix of non-zero gradients, shape (K, K).
+        epsilon: Rounding unit of the gradients.
+
+    Returns:
+        The decision, with weights of shape (K,), some of which may be negative.
+    """
+    count = len(gram)
+    norms, cosines = unit_gram(gram)
+    values, vectors = np.linalg.eigh(cosines)
+    if values[0] > count * epsilon * values[-1]:
+        weights = (vectors / values) @ vectors.sum(axis=0) / norms
+    else:
+        largest = norms.max()
+        inverse = pseudo_inverse(gram / largest**2, count * epsilon)
+        weights = inverse @ (norms / largest)
+    total = float(weights.sum())
+    if abs(total) <= 1e-9 * float(np.abs(weights).sum()) or not np.any(weights):
+        sentence = "no combination has equal projections (gradients oppose); equal weights taken"
+        return Combination(
+            weights=np.full(count, 1.0 / count), events=[("no_equal_projection", sentence)]
+        )
+    decision = Combination(weights=weights / total)
+    projections = cosines @ (weights * norms)
+    decision.residual = float(np.ptp(projections) / max(np.abs(projections).max(), 1e-300))
+    if total < 0.0:
+        sentence = "the common projection is negative: the step raises all losses"
+        decision.events.append(("negative_projection", sentence))
+    return decision
+
+
+class IMTLG(GramWeighting):
+    """Weights of sum 1 under which the update projects equally on every unit gradient.
+
+    ``<d, u_i> = <d, u_j>`` for all i, j with ``u_k = g_k / |g_k|``, ``d = sum_k w_k g_k`` and
+    ``sum_k w_k = 1``. The closed form ``w_(2..K) = g_1 U^T (D U^T)^-1`` with rows
+    ``u_1 - u_k`` of U and ``g_1 - g_k`` of D is the same as ``w`` proportional to
+    ``(G G^T)^-1 |g|``, which is solved here on cosines, with a pseudo-inverse. Weights may be
+    negative and are not bounded, as the paper leaves them. Heads get their own gradients.
+
+    Source: Liu et al., "Towards Impartial Multi-Task Learning" (ICLR 2021), Equations 5 and 6.
+    """
+
+    name: ClassVar[str] = "imtl_g"
+    summary: ClassVar[str] = "IMTL-G: equal projections on all task gradients."
+    paper: ClassVar[str] = "Liu et al., ICLR 2021, Equation 6"
+    equation: ClassVar[str] = "<d, u_i> equal for all i, d = sum w_k g_k, sum w_k = 1"
+    scale_law: ClassVar[str] = "invariant"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "The code of the uniform-loss paper lacks a transpose, so that with three and more tasks "
+        "projections are not equal, and adds 1e-6 to a diagonal; neither is offered.",
+        "LibMTL and the Nash-MTL family invert, and return NaN or weights of 1e5 for dependent or "
+        "zero gradients; here a pseudo-inverse, and weight 0 for a zero gradient.",
+        "The Nash-MTL family gives heads the weighted gradients (head_weighting='same').",
+    )
+
+    @property
+    def scale_exponent(self) -> float | None:
+        """0: weights do not depend on the scale of the losses."""
+        return 0.0
+
+    def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
+        """:func:`equal_projection_weights`."""
+        return equal_projection_weights(gram, self.precision)
