@@ -7,6 +7,7 @@ from mtl_methods.gradient_weighting.aligned_mtl import AlignedMTL
 from mtl_methods.gradient_weighting.cdtt import CDTT
 from mtl_methods.gradient_weighting.config import ConFIG
 from mtl_methods.gradient_weighting.db_mtl import DBMTL
+from mtl_methods.gradient_weighting.dualproj import DualProj
 from mtl_methods.gradient_weighting.edm import EDM
 from mtl_methods.gradient_weighting.excess_mtl import ExcessMTL
 from mtl_methods.gradient_weighting.fairgrad import FairGrad
@@ -23,6 +24,7 @@ from mtl_methods.gradient_weighting.pcgrad import PCGrad
 from mtl_methods.gradient_weighting.pivrg import PIVRG
 from mtl_methods.gradient_weighting.rgw import RGW
 from mtl_methods.gradient_weighting.sdmgrad import SDMGrad
+from mtl_methods.gradient_weighting.upgrad import UPGrad
 
 __all__ = [
     "CDTT",
@@ -36,6 +38,7 @@ __all__ = [
     "RGW",
     "AlignedMTL",
     "ConFIG",
+    "DualProj",
     "ExcessMTL",
     "FairGrad",
     "GradDrop",
@@ -46,6 +49,7 @@ __all__ = [
     "NashMTL",
     "PCGrad",
     "SDMGrad",
+    "UPGrad",
 ]
 
 METHODS: tuple[type[GradientWeighting], ...] = (
@@ -69,4 +73,6 @@ METHODS: tuple[type[GradientWeighting], ...] = (
     SDMGrad,
     MoDo,
     ConFIG,
+    UPGrad,
+    DualProj,
 )
