@@ -7,21 +7,34 @@ place of ``loss.backward()``; ``method.weights`` tells what it did.
 from __future__ import annotations
 
 from mtl_methods.configuration import HyperParameter
-from mtl_methods.core.compose import ComposedMethod, compose
+from mtl_methods.core.compose import ComposedMethod
 from mtl_methods.core.method import Method, Need, StepRecord
-from mtl_methods.registry import MethodInfo, list_methods, make_method, method_info
+from mtl_methods.core.transform import LossTransform, TransformedMethod
+from mtl_methods.registry import (
+    MethodInfo,
+    TransformInfo,
+    compose,
+    list_methods,
+    list_transforms,
+    make_method,
+    method_info,
+)
 from mtl_methods.version import __version__
 
 __all__ = [
     "ComposedMethod",
     "HyperParameter",
+    "LossTransform",
     "Method",
     "MethodInfo",
     "Need",
     "StepRecord",
+    "TransformInfo",
+    "TransformedMethod",
     "__version__",
     "compose",
     "list_methods",
+    "list_transforms",
     "make_method",
     "method_info",
 ]

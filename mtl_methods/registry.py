@@ -7,17 +7,29 @@ import inspect
 from dataclasses import dataclass
 from typing import Any
 
-from mtl_methods import gradient_weighting, loss_weighting
+from mtl_methods import bilevel, gradient_weighting, loss_weighting, transforms
 from mtl_methods.configuration import HyperParameter, closest, registry_lookup
-from mtl_methods.core.compose import compose
+from mtl_methods.core import compose as composition
 from mtl_methods.core.method import Family, Method, Need
-from mtl_methods.errors import UnknownNameError
+from mtl_methods.core.transform import LossTransform
+from mtl_methods.errors import ConfigurationError, UnknownNameError
 
-__all__ = ["MethodInfo", "list_methods", "make_method", "method_info"]
+__all__ = [
+    "MethodInfo",
+    "TransformInfo",
+    "compose",
+    "list_methods",
+    "list_transforms",
+    "make_method",
+    "method_info",
+]
 
 _CLASSES: dict[str, type[Method]] = {
-    cls.name: cls for cls in (*loss_weighting.METHODS, *gradient_weighting.METHODS)
+    cls.name: cls
+    for cls in (*loss_weighting.METHODS, *gradient_weighting.METHODS, *bilevel.METHODS)
 }
+_TRANSFORMS: dict[str, type[LossTransform]] = {cls.name: cls for cls in transforms.TRANSFORMS}
+_PARTS: dict[str, type[Method] | type[LossTransform]] = {**_CLASSES, **_TRANSFORMS}
 
 
 @dataclass(frozen=True)
@@ -51,23 +63,75 @@ class MethodInfo:
     scale_law: str
 
 
+@dataclass(frozen=True)
+class TransformInfo:
+    """What a loss transform declares of itself; the attributes are those of a method."""
+
+    name: str
+    summary: str
+    description: str
+    paper: str
+    equation: str
+    hyperparameters: tuple[HyperParameter, ...]
+    deviations: tuple[str, ...]
+
+
 def list_methods() -> dict[str, MethodInfo]:
     """All methods by name, with what they declare."""
     return {name: method_info(name) for name in _CLASSES}
 
 
+def list_transforms() -> dict[str, TransformInfo]:
+    """All loss transforms by name; one or more go before any method (``"log+uw+cagrad"``)."""
+    return {
+        name: TransformInfo(
+            name=name,
+            summary=cls.summary,
+            description=inspect.cleandoc(cls.__doc__ or ""),
+            paper=cls.paper,
+            equation=cls.equation,
+            hyperparameters=cls.hyperparameters(),
+            deviations=cls.deviations,
+        )
+        for name, cls in _TRANSFORMS.items()
+    }
+
+
+def compose(*parts: Method | LossTransform | str) -> Method:
+    """Joins loss transforms, a loss weighting and a gradient weighting, in this order.
+
+    ``compose("log", UW(), CAGrad(c=0.4))`` weights the logarithms of the losses by uncertainty and
+    combines the gradients of the weighted log-losses by CAGrad. ``LS()`` is the identity of both
+    weightings, ``Identity()`` that of transforms.
+
+    Args:
+        *parts: Methods and transforms, or their names for default settings.
+
+    Raises:
+        UnknownNameError: If there is no method and no transform of a name.
+        ConfigurationError: If the parts do not go together.
+    """
+    made = [_look_up(part)() if isinstance(part, str) else part for part in parts]
+    return composition.compose(*made)
+
+
+def _look_up(name: str) -> type[Method] | type[LossTransform]:
+    return registry_lookup(_PARTS, name, "method")
+
+
 def method_info(name: str) -> MethodInfo:
-    """What the method of a name declares; for a composition such as ``"uw+cagrad"`` of both parts.
+    """What the method of a name declares; for a composition such as ``"uw+cagrad"`` of all parts.
 
     Hyper-parameters of a composition bear the part's name: ``cagrad.c``.
 
     Raises:
         UnknownNameError: If there is no such method.
+        ConfigurationError: If the parts do not go together.
     """
-    parts = [registry_lookup(_CLASSES, part, "method") for part in name.split("+")]
+    parts = [_look_up(part) for part in name.split("+")]
     if len(parts) > 1:
         return _composed_info(name, parts)
-    cls = parts[0]
+    cls = _alone(parts[0])
     return MethodInfo(
         name=cls.name,
         summary=cls.summary,
@@ -83,8 +147,18 @@ def method_info(name: str) -> MethodInfo:
     )
 
 
-def _composed_info(name: str, parts: list[type[Method]]) -> MethodInfo:
-    compose(*(cls() for cls in parts))  # refuses parts that do not go together
+def _alone(cls: type[Method] | type[LossTransform]) -> type[Method]:
+    """A class that is a method by itself."""
+    if issubclass(cls, LossTransform):
+        raise ConfigurationError(
+            f"{cls.name!r} transforms losses for another method; write {cls.name}+ls or "
+            f"{cls.name}+ another method"
+        )
+    return cls
+
+
+def _composed_info(name: str, parts: list[type[Method] | type[LossTransform]]) -> MethodInfo:
+    made = composition.compose(*(cls() for cls in parts))  # refuses parts that do not fit
     return MethodInfo(
         name=name,
         summary=" Then: ".join(cls.summary for cls in parts),
@@ -92,8 +166,8 @@ def _composed_info(name: str, parts: list[type[Method]]) -> MethodInfo:
         paper="; ".join(cls.paper for cls in parts),
         equation=" then ".join(cls.equation for cls in parts),
         family="composed",
-        needs=frozenset().union(*(cls.needs for cls in parts)),
-        backward_passes=parts[-1].backward_passes,
+        needs=made.needs,
+        backward_passes=made.backward_passes,
         hyperparameters=tuple(
             dataclasses.replace(p, name=f"{cls.name}.{p.name}")
             for cls in parts
@@ -108,18 +182,18 @@ def make_method(name: str, **hyperparameters: Any) -> Method:
     """Makes a method by name.
 
     Args:
-        name: A name of :func:`list_methods`, or two joined by ``+``: a loss weighting, then a
-            gradient weighting.
+        name: A name of :func:`list_methods`, or several parts joined by ``+``: names of
+            :func:`list_transforms`, then a loss weighting, then a gradient weighting.
         **hyperparameters: Its hyper-parameters; for a composition each bears the part's name
             (``**{"cagrad.c": 0.4}``), or stands alone where only one part has it.
 
     Raises:
         UnknownNameError: If the method or a hyper-parameter does not exist.
-        ConfigurationError: If a value is not valid.
+        ConfigurationError: If a value is not valid or parts do not go together.
     """
-    classes = [registry_lookup(_CLASSES, part, "method") for part in name.split("+")]
+    classes = [_look_up(part) for part in name.split("+")]
     if len(classes) == 1:
-        return classes[0].from_settings(hyperparameters)
+        return _alone(classes[0]).from_settings(hyperparameters)
     shares: list[dict[str, Any]] = [{} for _ in classes]
     for key, value in hyperparameters.items():
         owners = [
@@ -130,10 +204,11 @@ def make_method(name: str, **hyperparameters: Any) -> Method:
         ]
         if len(owners) != 1:
             valid = [p.name for p in method_info(name).hyperparameters]
-            problem = "belongs to both parts of" if owners else "is no hyper-parameter of"
+            problem = "belongs to several parts of" if owners else "is no hyper-parameter of"
             raise UnknownNameError(
                 f"{key!r} {problem} {name}{closest(key, valid)}; valid: {', '.join(valid)}"
             )
         share, plain = owners[0]
         share[plain] = value
-    return compose(*(cls.from_settings(share) for cls, share in zip(classes, shares, strict=True)))
+    made = [cls.from_settings(share) for cls, share in zip(classes, shares, strict=True)]
+    return composition.compose(*made)

@@ -1,4 +1,4 @@
-"""A loss weighting and a gradient weighting together."""
+"""Loss transforms, a loss weighting and a gradient weighting together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtl_methods.core.gradient_weighting import GradientWeighting
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Family, Method, StepInputs, StepRecord
+from mtl_methods.core.transform import LossTransform, TransformedMethod
 from mtl_methods.errors import ConfigurationError
 
 __all__ = ["ComposedMethod", "compose"]
@@ -29,7 +30,7 @@ class ComposedMethod(Method):
 
     family: ClassVar[Family] = "composed"
 
-    def __init__(self, loss: LossWeighting, gradient: GradientWeighting) -> None:
+    def __init__(self, loss: LossWeighting, gradient: GradientWeighting | LossWeighting) -> None:
         self.loss = loss
         self.gradient = gradient
         self.__post_init__()
@@ -97,26 +98,47 @@ class ComposedMethod(Method):
         """Restores both parts."""
         self.loss.load_state_dict(state["loss"])
         self.gradient.load_state_dict(state["gradient"])
-        self.tasks = tuple(state["tasks"])
+        if state["tasks"]:
+            self.setup(state["tasks"])
         self.counters = dict(state["counters"])
 
 
-def compose(*parts: Method) -> ComposedMethod:
-    """Joins a loss weighting and a gradient weighting, in this order.
+def compose(*parts: Method | LossTransform) -> Method:
+    """Joins loss transforms, a loss weighting and a gradient weighting, in this order.
 
     ``compose(FAMO(), CAGrad(c=0.4))`` weights losses by FAMO and combines the gradients of the
-    weighted losses by CAGrad. Equal weighting (``LS()``) is the identity.
+    weighted losses by CAGrad; ``compose(Log(), UW(), CAGrad())`` does so with the logarithms of
+    the losses. Transforms go before any method, a single one included. Equal weighting (``LS()``)
+    is the identity of both weightings, ``Identity()`` that of transforms.
 
     Raises:
-        ConfigurationError: If the parts are not one of each family.
+        ConfigurationError: If the parts do not go together.
     """
-    if (
-        len(parts) == 2
-        and isinstance(parts[0], LossWeighting)
-        and isinstance(parts[1], GradientWeighting)
-    ):
-        return ComposedMethod(parts[0], parts[1])
-    got = ", ".join(f"{part.name} ({part.family})" for part in parts) or "nothing"
-    raise ConfigurationError(
-        f"compose takes one loss weighting and then one gradient weighting, got {got}"
-    )
+    transforms = [part for part in parts if isinstance(part, LossTransform)]
+    methods = [part for part in parts if isinstance(part, Method)]
+    names = [transform.name for transform in transforms]
+    in_order = parts[: len(transforms)] == tuple(transforms)
+    method = _join(methods) if len(parts) > 1 and in_order else None
+    if method is None or len(set(names)) < len(names):
+        got = ", ".join(_describe(part) for part in parts) or "nothing"
+        raise ConfigurationError(
+            "compose takes loss transforms (each at most once), then one loss weighting, then one "
+            f"gradient weighting, and not a part alone; got {got}"
+        )
+    return TransformedMethod(transforms, method) if transforms else method
+
+
+def _join(methods: list[Method]) -> Method | None:
+    if len(methods) == 1:
+        return methods[0]
+    if len(methods) == 2 and isinstance(methods[0], LossWeighting):
+        last = methods[1]
+        if isinstance(last, GradientWeighting) or (
+            isinstance(last, LossWeighting) and last.combines_gradients
+        ):
+            return ComposedMethod(methods[0], last)
+    return None
+
+
+def _describe(part: Method | LossTransform) -> str:
+    return f"{part.name} ({part.family if isinstance(part, Method) else 'transform'})"

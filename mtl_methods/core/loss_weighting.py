@@ -6,7 +6,9 @@ import time
 from abc import abstractmethod
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
@@ -20,8 +22,13 @@ class LossWeighting(Method):
     """A method whose update is ``sum_k a_k grad(l_k)`` with coefficients found from losses alone.
 
     A subclass gives :meth:`coefficients`; the base takes the one backward pass that they need.
+
+    Class attributes:
+        combines_gradients: Whether it may also stand in the place of a gradient weighting, since
+            its coefficients depend on no loss.
     """
 
+    combines_gradients: ClassVar[bool] = False
     family: ClassVar[Family] = "loss"
     backward_passes: ClassVar[str] = "1"
 
@@ -44,15 +51,24 @@ class LossWeighting(Method):
         """
 
     def _step(self, inputs: StepInputs) -> None:
+        self._step_with_coefficients(inputs, None)
+
+    def _step_with_coefficients(
+        self, inputs: StepInputs, given: NDArray[np.float64] | None
+    ) -> None:
+        """One step on the losses ``given[k] * losses[k]`` (a composition), or the losses."""
         started = time.perf_counter()
         coefficients = self.coefficients(inputs)
+        units = [inputs.grad_scale] * len(inputs.tasks)
+        if given is not None:
+            coefficients = coefficients * torch.as_tensor(given)
+            units = [c * inputs.grad_scale for c in given.tolist()]
         self.last_step.solve_seconds = time.perf_counter() - started
         factors = [c * inputs.grad_scale for c in coefficients.tolist()]
-        same = self.head_weighting == "same"
         backward_two_ways(
             inputs.losses,
             factors,
-            factors if same else [inputs.grad_scale] * len(factors),
+            factors if self.head_weighting == "same" else units,
             inputs.shared,
             inputs.heads,
         )

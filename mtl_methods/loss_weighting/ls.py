@@ -32,6 +32,7 @@ class LS(LossWeighting):
     paper: ClassVar[str] = "Kurin et al., NeurIPS 2022; Xin et al., NeurIPS 2022"
     equation: ClassVar[str] = "min sum_k w_k l_k"
     scale_law: ClassVar[str] = "invariant"
+    combines_gradients: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "Code bases disagree on the scale of equal weights: the Nash-MTL family sums the losses "
         "(the default here), others average them; give weights 1/K for the mean.",
