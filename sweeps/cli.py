@@ -1,0 +1,221 @@
+"""The command line: ``fairsweep run | check | report | methods | problems``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sweeps.resolve import ResolvedStudy
+    from sweeps.runner import Outcome
+
+__all__ = ["app", "main"]
+
+EXIT_BAD_INPUT = 2
+_WIDTH = 140
+
+# The base of errors in arguments; it is click's, which recent versions of typer bring along.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="fairsweep",
+    help="Fair sweeps over multi-task learning methods.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study file (YAML) or the name of a packaged study.")
+]
+ResultsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", metavar="DIR", help="The results folder. [default: results/<study name>]"
+    ),
+]
+
+
+def main() -> None:
+    """Runs the command line; bad input is one sentence on standard error and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        if isinstance(error, _UsageError):
+            _refuse(error.format_message())
+        if _is_meant_for_users(error):
+            _refuse(str(error))
+        raise
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> NoReturn:
+    sys.stderr.write(f"fairsweep: {' '.join(message.split())}\n")
+    sys.exit(EXIT_BAD_INPUT)
+
+
+def _is_meant_for_users(error: Exception) -> bool:
+    """Whether an error is one of ours; looks at loaded modules only, so that help stays fast."""
+    ours = [
+        getattr(sys.modules[module], name)
+        for module, name in _ERRORS.items()
+        if module in sys.modules
+    ]
+    return isinstance(error, tuple(ours))
+
+
+_ERRORS = {"mtl_methods.errors": "FairsweepError", "analysis.errors": "AnalysisError"}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mtl_methods.version import __version__
+
+        typer.echo(f"fairsweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Fair sweeps over multi-task learning methods."""
+
+
+# ------------------------------------------------------------------ run
+
+
+@app.command()
+def run(
+    study: StudyArgument,
+    results: ResultsOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDR", help="Address of a Ray cluster. [default: a Ray of our own]"),
+    ] = None,
+) -> None:
+    """Run a study, or continue it: what has ended is never repeated.
+
+    Exit codes: 0 every trial is accounted for; 2 bad input; 3 trials failed; 130 or 143 stopped.
+    """
+    from sweeps.runner import run as run_study
+
+    resolved = _resolved(study)
+    console = _console()
+    outcome = run_study(resolved, results or _default_results(resolved), address, console)
+    if outcome.signal is None:
+        _show_outcome(outcome, console)
+    else:
+        again = ["fairsweep", "run", study]
+        again += ["--results", str(results)] if results else []
+        again += ["--address", address] if address else []
+        console.print(
+            f"stopped; {outcome.ended} of {outcome.planned} trials have ended and are kept.\n"
+            f"Continue with: {' '.join(again)}",
+            markup=False,
+            highlight=False,
+        )
+    sys.stdout.flush()
+    if outcome.abandoned:
+        # A thread of Ray's hangs in an epoch; its processes end when this one does.
+        os._exit(outcome.exit_code)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _resolved(study: str) -> ResolvedStudy:
+    from sweeps.resolve import resolve
+    from sweeps.study_file import load_study
+
+    return resolve(load_study(study))
+
+
+def _default_results(resolved: ResolvedStudy) -> Path:
+    return Path("results") / resolved.study.name
+
+
+def _console() -> Console:
+    """The screen; wide enough for tables where it is no terminal."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+
+
+def _show_outcome(outcome: Outcome, console: Console) -> None:
+    from sweeps.progress import duration
+    from sweeps.show import summary_table
+
+    console.print(summary_table(outcome.folder))
+    lines = [f"{outcome.ended} of {outcome.planned} trials in {duration(outcome.seconds)}"]
+    if outcome.reused:
+        lines[0] += f", {outcome.reused} of them in earlier runs"
+    for what, trials in (("diverged", outcome.diverged), ("failed", outcome.failed)):
+        lines += [
+            f"{what}: {trial.phase} {trial.variant} seed {trial.seed} ({trial.trial_id}): "
+            f"{record.error.get('message')}"
+            for trial, record in trials
+        ]
+    lines += outcome.left_out
+    lines.append(f"report: {outcome.report}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------ check
+
+
+@app.command()
+def check(study: StudyArgument, results: ResultsOption = None) -> None:
+    """Check a study: its phases, numbers of trials and an estimate of its time. Runs nothing."""
+    from sweeps.show import check_table
+
+    resolved = _resolved(study)
+    _console().print(check_table(resolved, results or _default_results(resolved)))
+
+
+# ------------------------------------------------------------------ report
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+) -> None:
+    """Rebuild tables, summary, figures and report of a results folder from its ledger."""
+    from sweeps.rebuild import rebuild
+    from sweeps.show import summary_table
+
+    path = rebuild(folder)
+    console = _console()
+    console.print(summary_table(folder))
+    console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+# ------------------------------------------------------------------ methods, problems
+
+NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Details of one.")]
+
+
+@app.command()
+def methods(name: NameArgument = None) -> None:
+    """List the methods, or one with its hyper-parameters, ranges and sources."""
+    from sweeps.show import method_details, method_list
+
+    _console().print(method_list() if name is None else method_details(name))
+
+
+@app.command()
+def problems(name: NameArgument = None) -> None:
+    """List the problems, or one with its tasks, options and data source."""
+    from sweeps.show import problem_details, problem_list
+
+    _console().print(problem_list() if name is None else problem_details(name))

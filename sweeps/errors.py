@@ -1,0 +1,19 @@
+"""Errors of studies and results folders: one sentence each, shown to the user as they are."""
+
+from __future__ import annotations
+
+from mtl_methods.errors import ConfigurationError, FairsweepError
+
+__all__ = ["ResultsFolderError", "RunError", "StudyError"]
+
+
+class StudyError(ConfigurationError):
+    """A study file is not valid; the message names the place in the file and what is valid."""
+
+
+class ResultsFolderError(FairsweepError):
+    """A results folder cannot be used for this study."""
+
+
+class RunError(FairsweepError):
+    """A sweep cannot be started or went on in a way that it cannot recover from."""

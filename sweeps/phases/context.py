@@ -1,0 +1,197 @@
+"""What the phases of a study share: the study, its ledger, and each other's results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweeps.asks import AskLog
+from sweeps.identity import digest
+from sweeps.phases.tuning import Tuning
+from sweeps.phases.units import Batch, Blocked
+from sweeps.resolve import Candidate, ResolvedStudy
+from sweeps.spaces import Configuration
+from sweeps.trials import Trial
+
+__all__ = ["Context", "Reference"]
+
+Reference = Mapping[str, Mapping[str, float]]
+
+
+@dataclass
+class Context:
+    """Shared by the phases of one plan.
+
+    Attributes:
+        resolved: The study.
+        search_folder: Where searches write down what they ask for.
+        extend: Whether searches may ask for new configurations.
+        tunings: The search of each variant, single-task ones included.
+        replicas: The replicates of each variant, single-task ones included.
+    """
+
+    resolved: ResolvedStudy
+    search_folder: Path
+    extend: bool = True
+    tunings: dict[str, Tuning] = field(default_factory=dict)
+    replicas: dict[str, Batch] = field(default_factory=dict)
+    _reference: dict[str, dict[str, float]] | None = None
+
+    # ------------------------------------------------------------------ questions about results
+
+    def best(self, variant: str) -> Configuration | None:
+        """The best configuration of a variant; ``None`` while its search goes on.
+
+        Without a search it is the one configuration that the study gives.
+
+        Raises:
+            Blocked: If no configuration finished.
+        """
+        if variant not in self.tunings:
+            return self.resolved.candidate(variant).space.configuration({})
+        attempt = self.tunings[variant].best()
+        return None if attempt is None else attempt.configuration
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether methods are compared with single-task models."""
+        return bool(self.resolved.baselines)
+
+    def reference(self) -> Reference | None:
+        """Validation metrics of the best single-task models; ``None`` while they are not known.
+
+        Each metric is the mean over the replicates of its task's best configuration or, without
+        replicates, over the seeds it was tuned with.
+
+        Raises:
+            Blocked: If a task has no finished single-task model.
+        """
+        if self._reference is None:
+            found: dict[str, dict[str, float]] = {}
+            for task, candidate in zip(
+                self.resolved.tasks, self.resolved.baselines, strict=True
+            ):
+                means = self._baseline_means(
+                    candidate.variant, [f"{task.name}.{metric.name}" for metric in task.metrics]
+                )
+                if means is None:
+                    return None
+                found[task.name] = {
+                    metric.name: mean for metric, mean in zip(task.metrics, means, strict=True)
+                }
+            self._reference = found
+        return self._reference
+
+    def _baseline_means(self, variant: str, measures: Sequence[str]) -> list[float] | None:
+        if variant in self.replicas:
+            records = self.replicas[variant].finished()
+        else:
+            attempt = self.tunings[variant].best()
+            records = None if attempt is None else [record for _, record in attempt.results]
+        if records is None:
+            return None
+        means = [math.fsum(r.measure(name) for r in records) / len(records) for name in measures]
+        for name, mean in zip(measures, means, strict=True):
+            if not math.isfinite(mean) or mean == 0.0:
+                raise Blocked(
+                    f"the single-task {name} is {mean}, so nothing can be measured relative to it"
+                )
+        return means
+
+    # ------------------------------------------------------------------ building units
+
+    def tuning(self, phase: str, candidate: Candidate, *, referred: bool) -> Tuning:
+        """The search of a candidate.
+
+        Args:
+            phase: The phase it belongs to.
+            candidate: Whose search it is.
+            referred: Whether its trials are compared with the baselines, and wait for them.
+        """
+        study = self.resolved.study
+        budget = study.budget
+        seeds = self.resolved.search_seeds
+
+        def start() -> tuple[AskLog, _Maker] | None:
+            reference = None
+            if referred and self.has_reference:
+                reference = self.reference()
+                if reference is None:
+                    return None
+            maker = _Maker(self.resolved, phase, candidate, seeds, reference)
+            identity = digest(
+                {
+                    "space": candidate.space.as_json(),
+                    "sampler": study.sampler.model_dump(),
+                    "seed": study.seed,
+                    # One trial stands for problem, protocol, selection, reference, seeds.
+                    "trial": maker.identity(),
+                }
+            )
+            return AskLog(self.search_folder, candidate.variant, identity), maker
+
+        tuning = Tuning(
+            phase,
+            candidate.variant,
+            candidate.space,
+            trials=budget.trials if budget else 1,
+            seeds=len(seeds),
+            sampler=study.sampler,
+            seed=study.seed,
+            start=start,
+            extend=self.extend,
+        )
+        self.tunings[candidate.variant] = tuning
+        return tuning
+
+    def replication(self, phase: str, candidate: Candidate, count: int, *, referred: bool) -> Batch:
+        """Fresh seeds of the best configuration of a candidate, with the test split read.
+
+        Args:
+            phase: The phase it belongs to.
+            candidate: Whose replicates they are.
+            count: How many.
+            referred: Whether they are compared with the baselines.
+        """
+
+        def plan() -> list[Trial] | None:
+            configuration = self.best(candidate.variant)
+            reference = self.reference() if referred and self.has_reference else None
+            if configuration is None or (referred and self.has_reference and reference is None):
+                return None
+            return [
+                self.resolved.trial(
+                    phase, candidate, configuration, seed, reference=reference, evaluate_test=True
+                )
+                for seed in self.resolved.fresh_seeds(count)
+            ]
+
+        batch = Batch(phase, candidate.variant, count, plan)
+        self.replicas[candidate.variant] = batch
+        return batch
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the trials of a configuration in a search."""
+
+    resolved: ResolvedStudy
+    phase: str
+    candidate: Candidate
+    seeds: Sequence[int]
+    reference: Reference | None
+
+    def __call__(self, configuration: Configuration) -> list[Trial]:
+        return [
+            self.resolved.trial(
+                self.phase, self.candidate, configuration, seed, reference=self.reference
+            )
+            for seed in self.seeds
+        ]
+
+    def identity(self) -> list[str]:
+        dimensions = self.candidate.space.dimensions()
+        point = {d.name: d.choices[0] if d.choices else d.low for d in dimensions}
+        return [trial.trial_id for trial in self(self.candidate.space.configuration(point))]

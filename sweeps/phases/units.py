@@ -1,0 +1,130 @@
+"""Units of work: the parts of a phase that wait for each other only through results.
+
+A plan asks its units for trials and tells them how these ended. A unit either waits for others,
+has trials to give, waits for its own trials, is done, or is blocked for good because what it
+depends on came to nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from sweeps.ledger import Record
+from sweeps.trials import Trial
+
+__all__ = ["Batch", "Blocked", "Unit"]
+
+
+class Blocked(Exception):  # noqa: N818  (a state that is signalled, not an error)
+    """What a unit depends on can never be had; the message says why."""
+
+
+class Unit(ABC):
+    """A part of a phase.
+
+    Args:
+        phase: The phase it belongs to.
+        variant: Whose trials these are.
+        planned: How many trials it has in all.
+
+    Attributes:
+        ended: How many of them have ended.
+        running: How many have been given out and not ended.
+        blocked: Why the rest can never run; ``None`` while they can.
+    """
+
+    def __init__(self, phase: str, variant: str, planned: int) -> None:
+        self.phase = phase
+        self.variant = variant
+        self.planned = planned
+        self.ended = 0
+        self.running = 0
+        self.blocked: str | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to run or to wait for."""
+        return self.blocked is not None or self.ended >= self.planned
+
+    def take(self) -> Trial | None:
+        """The next trial to run; ``None`` if there is none at the moment."""
+        if self.done:
+            return None
+        try:
+            trial = self._next()
+        except Blocked as reason:
+            self.blocked = str(reason)
+            return None
+        if trial is not None:
+            self.running += 1
+        return trial
+
+    def tell(self, trial: Trial, record: Record) -> None:
+        """Tells the unit how a trial of its own ended."""
+        self.running -= 1
+        self.ended += 1
+        self._told(trial, record)
+
+    @property
+    def eager(self) -> bool:
+        """Whether the next trial loses nothing by starting before the running ones have ended."""
+        return True
+
+    @abstractmethod
+    def _next(self) -> Trial | None:
+        """The next trial, ``None`` while there is none; raises ``Blocked`` if there never is."""
+
+    @abstractmethod
+    def _told(self, trial: Trial, record: Record) -> None:
+        """Takes note of a trial that ended."""
+
+
+class Batch(Unit):
+    """A fixed number of trials that are known as soon as others have ended.
+
+    Args:
+        phase: The phase it belongs to.
+        variant: Whose trials these are.
+        planned: How many there are.
+        plan: Makes the trials; returns ``None`` while what they depend on is not there and raises
+            ``Blocked`` if it never will be.
+    """
+
+    def __init__(
+        self, phase: str, variant: str, planned: int, plan: Callable[[], Sequence[Trial] | None]
+    ) -> None:
+        super().__init__(phase, variant, planned)
+        self._plan = plan
+        self._waiting: deque[Trial] | None = None
+        self.results: list[tuple[Trial, Record]] = []
+
+    def _next(self) -> Trial | None:
+        if self._waiting is None:
+            trials = self._plan()
+            if trials is None:
+                return None
+            if len(trials) != self.planned:
+                raise AssertionError(f"{self.variant}: {len(trials)} trials, not {self.planned}")
+            self._waiting = deque(trials)
+        return self._waiting.popleft() if self._waiting else None
+
+    def _told(self, trial: Trial, record: Record) -> None:
+        self.results.append((trial, record))
+
+    def finished(self) -> list[Record] | None:
+        """The finished trials' records ordered by seed; ``None`` while trials are missing.
+
+        Raises:
+            Blocked: If no trial finished.
+        """
+        if self.blocked is not None:
+            raise Blocked(self.blocked)
+        if not self.done:
+            return None
+        results = sorted(self.results, key=lambda result: result[0].seed)
+        records = [record for _, record in results if record.status == "finished"]
+        if not records:
+            raise Blocked(f"no {self.phase} trial of {self.variant} finished")
+        return records

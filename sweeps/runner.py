@@ -1,0 +1,293 @@
+"""Running a study from start to report, and stopping it when asked to."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.errors import RunError
+from sweeps.ledger import Ledger, Record
+from sweeps.logs import sweep_logs
+from sweeps.plan import PhaseCount, Plan
+from sweeps.progress import Progress, panel, trial_line
+from sweeps.resolve import ResolvedStudy
+from sweeps.results import ResultsFolder
+from sweeps.stopping import StopRequest
+from sweeps.tables import write_tables
+from sweeps.trials import Trial
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from sweeps.ray_session import RaySession
+    from trainables.problem import Splits
+
+__all__ = ["EXIT_FAILED", "Outcome", "run"]
+
+logger = logging.getLogger("sweeps")
+
+EXIT_FAILED = 3
+"""Exit code of a sweep with trials that failed or were left out because others failed."""
+
+# With the end of Ray and the tables within the ten seconds that a stop may take.
+_STOP_SECONDS = 6.0
+_REFRESH_SECONDS = 0.2
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        folder: The results folder.
+        phases: How far each phase is.
+        failed: The trials that failed, with their records.
+        diverged: The trials that diverged, with their records.
+        left_out: One sentence for each part that could not run.
+        reused: How many trials an earlier run had done.
+        signal: The signal that stopped the run, if one did.
+        report: The report, if one was written.
+        abandoned: Whether Ray was left running because it did not stop in time.
+        seconds: Wall-clock seconds of the run.
+    """
+
+    folder: Path
+    phases: dict[str, PhaseCount] = field(default_factory=dict)
+    failed: list[tuple[Trial, Record]] = field(default_factory=list)
+    diverged: list[tuple[Trial, Record]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    reused: int = 0
+    signal: int | None = None
+    report: Path | None = None
+    abandoned: bool = False
+    seconds: float = 0.0
+
+    @property
+    def planned(self) -> int:
+        """Trials of the whole study."""
+        return sum(count.planned for count in self.phases.values())
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended."""
+        return sum(count.ended for count in self.phases.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0 only if every planned trial is accounted for and none failed."""
+        if self.signal is not None:
+            return 128 + self.signal
+        unaccounted = self.planned - self.ended - sum(p.left_out for p in self.phases.values())
+        return EXIT_FAILED if self.failed or unaccounted else 0
+
+
+def run(
+    resolved: ResolvedStudy,
+    results: Path,
+    address: str | None = None,
+    console: Console | None = None,
+) -> Outcome:
+    """Runs a study, or what is left of it, and writes tables and report.
+
+    SIGINT and SIGTERM stop it within seconds; calling it again continues.
+
+    Args:
+        resolved: The study.
+        results: The results folder.
+        address: Address of a Ray cluster; a Ray of our own without one.
+        console: Where progress is shown; standard output by default.
+
+    Raises:
+        ResultsFolderError: If the folder cannot be used.
+        RunError: If Ray cannot be used.
+        FairsweepError: If the data of the problem is not there.
+    """
+    from rich.console import Console
+
+    console = console or Console()
+    started = time.monotonic()
+    with ResultsFolder(results, resolved) as folder, sweep_logs(folder.path, console):
+        outcome = _Run(resolved, folder, address, console).run()
+        outcome.seconds = time.monotonic() - started
+        return outcome
+
+
+class _Run:
+    """One run of a study in its locked results folder."""
+
+    def __init__(
+        self,
+        resolved: ResolvedStudy,
+        folder: ResultsFolder,
+        address: str | None,
+        console: Console,
+    ) -> None:
+        self.resolved = resolved
+        self.folder = folder
+        self.address = address
+        self.console = console
+        self.ledger = Ledger(folder.ledger).load()
+        self.retried = self.ledger.forget_failures()
+        self.plan = Plan(resolved, self.ledger, folder.search)
+        self.progress = Progress(self.plan)
+        self.stop = StopRequest()
+        self.abandoned = False
+
+    def run(self) -> Outcome:
+        """Runs what is left and writes tables and report."""
+        with self.stop:
+            first = self.plan.next()
+            self._announce()
+            if first is not None and not self.stop.requested:
+                self._sweep(first)
+        return self._conclude()
+
+    def _announce(self) -> None:
+        counts = self.plan.counts()
+        phases = ", ".join(f"{name} {count.planned}" for name, count in counts.items())
+        planned = sum(count.planned for count in counts.values())
+        name = self.resolved.study.name
+        logger.info("study %s in %s: %d trials (%s)", name, self.folder.path, planned, phases)
+        if self.folder.changed:
+            logger.info("the study has changed since the last run; changed parts run anew")
+        if self.plan.reused:
+            logger.info("%d trials had ended before and are not repeated", self.plan.reused)
+        if self.retried:
+            logger.info("%d trials had failed and are tried again", self.retried)
+
+    # ------------------------------------------------------------------ events of the sweep
+
+    def started(self, trial: Trial) -> None:
+        """A trial was handed to Ray."""
+        self.progress.started(trial)
+
+    def progressed(self, trial: Trial, epoch: int) -> None:
+        """A trial completed an epoch."""
+        self.progress.progressed(trial, epoch)
+
+    def ended(self, trial: Trial, record: Record) -> None:
+        """A trial ended."""
+        self.progress.ended(trial, record)
+        line = trial_line(self.progress.snapshot(), trial, record, self.resolved.study.selection)
+        logger.log(logging.INFO if record.status == "finished" else logging.WARNING, line)
+
+    # ------------------------------------------------------------------ Ray
+
+    def _sweep(self, first: Trial) -> None:
+        from sweeps.ray_session import ray_session
+
+        problem, resources = self.resolved.problem, self.resolved.study.resources
+        # Missing data is said before Ray starts.
+        splits = {problem.key: problem.load(None)}
+        with ray_session(resources, self.folder.path, self.address) as session:
+            # Ray puts a handler of its own on SIGTERM when it starts.
+            self.stop.listen()
+            if not self.stop.requested:
+                self._tune(session, splits, first)
+
+    def _tune(self, session: RaySession, splits: Mapping[str, Splits], first: Trial) -> None:
+        from sweeps.searcher import PlanSearcher
+        from sweeps.tuner import fit
+
+        resources = self.resolved.study.resources
+        searcher = PlanSearcher(
+            self.plan, self.folder.path, resources=resources, events=self, first=first
+        )
+        errors: list[BaseException] = []
+
+        def stop() -> bool:
+            return self.stop.requested or searcher.failure is not None
+
+        def work() -> None:
+            try:
+                fit(searcher, splits, resources, session, stop)
+            except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
+                errors.append(error)
+
+        self.progress.slots = session.slots
+        thread = threading.Thread(target=work, name="ray-tune", daemon=True)
+        thread.start()
+        session.abandoned = self.abandoned = not self._watch(thread)
+        if self.stop.requested:
+            return
+        failure = searcher.failure or (errors[0] if errors else None)
+        if failure is not None:
+            raise failure
+        if not self.plan.finished:
+            raise RunError(
+                "Ray ended the sweep before all trials had ended; run the same command again to "
+                f"continue, and see {self.folder.path / 'ray.log'}"
+            )
+
+    def _watch(self, thread: threading.Thread) -> bool:
+        """Shows progress until the sweep ends; ``False`` if it did not stop in time."""
+        deadline = math.inf
+        with self._display() as refresh:
+            while thread.is_alive() and time.monotonic() < deadline:
+                thread.join(_REFRESH_SECONDS)
+                refresh()
+                if self.stop.requested and deadline == math.inf:
+                    deadline = time.monotonic() + _STOP_SECONDS
+                    logger.info("stopping: running trials save their state")
+        return not thread.is_alive()
+
+    @contextmanager
+    def _display(self) -> Iterator[Callable[[], None]]:
+        """The live panel in a terminal; nothing elsewhere, where lines are printed."""
+        if not self.console.is_terminal:
+            yield lambda: None
+            return
+        from rich.live import Live
+
+        def draw() -> RenderableType:
+            stopping = "stopping: running trials save their state" if self.stop.requested else None
+            study = self.resolved.study
+            return panel(self.progress.snapshot(), study.name, study.selection, stopping)
+
+        with Live(draw(), console=self.console, auto_refresh=False) as live:
+            yield lambda: live.update(draw(), refresh=True)
+
+    # ------------------------------------------------------------------ the end
+
+    def _conclude(self) -> Outcome:
+        ended = list(self.plan.ended)
+        outcome = Outcome(
+            self.folder.path,
+            phases=self.plan.counts(),
+            failed=[(trial, record) for trial, record in ended if record.status == "failed"],
+            diverged=[(trial, record) for trial, record in ended if record.status == "diverged"],
+            left_out=self.plan.blocked(),
+            reused=self.plan.reused,
+            signal=self.stop.signal,
+            abandoned=self.abandoned,
+        )
+        for sentence in outcome.left_out:
+            logger.warning(sentence)
+        write_tables(self.folder.path, ended)
+        if outcome.signal is None:
+            logger.info("all trials have ended; writing the report")
+            outcome.report = write_report(self.folder.path)
+            logger.info("report: %s", outcome.report)
+        else:
+            logger.info(
+                "stopped by %s after %d of %d trials; run the same command again to continue",
+                signal.Signals(outcome.signal).name,
+                outcome.ended,
+                outcome.planned,
+            )
+        return outcome
+
+
+def write_report(folder: Path) -> Path:
+    """Summary, figures and report of a results folder, from its tables; returns the report."""
+    import analysis
+
+    return Path(analysis.write_report(folder).report)

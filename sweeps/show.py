@@ -1,0 +1,217 @@
+"""Tables for the terminal. Every text that comes from elsewhere is shown as it is, not as markup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.progress import duration
+
+if TYPE_CHECKING:
+    from mtl_methods.configuration import HyperParameter
+    from sweeps.resolve import ResolvedStudy
+
+__all__ = [
+    "check_table",
+    "method_details",
+    "method_list",
+    "problem_details",
+    "problem_list",
+    "summary_table",
+]
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    return table
+
+
+def _add(table: Table, cells: Sequence[Any]) -> None:
+    table.add_row(*(Text("" if cell is None else str(cell)) for cell in cells))
+
+
+# ------------------------------------------------------------------ summary of a results folder
+
+_MEASURES = ("delta_mtm", "delta_m", "mean_rank", "worst_drop", "seconds_per_epoch")
+
+
+def summary_table(folder: Path) -> Table:
+    """The summary of a results folder: a row for each method, best first."""
+    import analysis
+
+    summary = analysis.summarise(analysis.load(folder, strict=False))
+    shown = [measure for measure in _MEASURES if measure in summary.columns]
+    metrics = [column for column in summary.columns if _is_metric(column)]
+    table = _table("method", "seeds", *shown, *metrics, title="Test results, mean ± standard error")
+    for _, row in summary.iterrows():
+        values = [_value(row[c], row.get(f"{c}_se", math.nan)) for c in (*shown, *metrics)]
+        _add(table, [row["label"], row["seeds"], *values])
+    return table
+
+
+def _is_metric(column: str) -> bool:
+    return column.startswith("test.") and not column.endswith("_se")
+
+
+def _value(mean: Any, error: Any) -> str:
+    if mean is None or math.isnan(mean):
+        return "–"
+    if error is None or math.isnan(error):
+        return f"{mean:.4g}"
+    return f"{mean:.4g} ± {error:.2g}"
+
+
+# ------------------------------------------------------------------ check
+
+
+def check_table(resolved: ResolvedStudy, results: Path) -> RenderableType:
+    """What a study would run, and how long that would take."""
+    from sweeps.estimate import measured_epoch_seconds, study_seconds
+    from sweeps.ledger import Ledger
+    from sweeps.plan import Plan
+    from sweeps.ray_session import default_slots
+
+    study = resolved.study
+    plan = Plan(resolved, Ledger(results / "ledger").load(), results / "search", extend=False)
+    while plan.next() is not None:
+        pass
+    table = _table("phase", "trials", "ended", "what", title=f"study {study.name}")
+    for phase, count in plan.counts().items():
+        what = _composition(resolved, phase)
+        _add(table, [phase, count.planned, count.ended, what])
+    planned = sum(count.planned for count in plan.counts().values())
+    ended = sum(count.ended for count in plan.counts().values())
+    _add(table, ["all", planned, ended, ""])
+    searched = _table("method", "searched", title="search spaces")
+    for candidate in resolved.candidates:
+        dimensions = [dimension.describe() for dimension in candidate.space.dimensions()]
+        _add(searched, [candidate.variant, ", ".join(dimensions) or "nothing"])
+    slots = study.resources.concurrent or default_slots(study.resources)
+    epoch = measured_epoch_seconds(resolved)
+    seconds = study_seconds(plan, epoch, slots)
+    facts = (
+        f"estimated time: about {duration(seconds)} for what is left, {slots} trials at once "
+        f"(an epoch of linear scalarisation takes {epoch:.2g} s here, from a few steps just now)\n"
+        f"results folder: {results}\n"
+        "the study is valid; nothing was run"
+    )
+    return Group(table, searched, Text(facts))
+
+
+def _composition(resolved: ResolvedStudy, phase: str) -> str:
+    study = resolved.study
+    budget = study.budget
+    configurations = f"{budget.trials if budget else 1} configurations"
+    searches = f"{configurations} × {len(resolved.search_seeds)} seeds"
+    methods = len(resolved.candidates)
+    texts = {
+        "baselines": f"{len(resolved.baselines)} tasks × ({searches} + "
+        f"{resolved.baseline_seeds} replicates)",
+        "search": f"{methods} methods × {searches}",
+        "replicate": f"{methods} methods × {study.replicate.seeds if study.replicate else 0} seeds",
+        "fixed_weights": "sources "
+        + ", ".join(study.fixed_weights.sources if study.fixed_weights else [])
+        + f" × {resolved.fixed_seeds} seeds",
+        "weight_sweep": f"{len(resolved.points)} points × "
+        f"{study.weight_sweep.seeds if study.weight_sweep else 0} seeds",
+    }
+    return texts.get(phase, "")
+
+
+# ------------------------------------------------------------------ methods
+
+
+def method_list() -> Table:
+    """All methods with what they search."""
+    from mtl_methods import list_methods
+
+    table = _table("method", "what it does", "backward passes", "searched by default")
+    for name, info in list_methods().items():
+        searched = [p.name for p in info.hyperparameters if p.search is not None]
+        _add(table, [name, info.summary, info.backward_passes, ", ".join(searched)])
+    return table
+
+
+def method_details(name: str) -> RenderableType:
+    """One method: description, source, needs, hyper-parameters.
+
+    Raises:
+        UnknownNameError: If there is no such method.
+    """
+    from mtl_methods.registry import method_info
+
+    info = method_info(name)
+    needs = ", ".join(sorted(need.value for need in info.needs))
+    head = (
+        f"{info.name}: {info.summary}\n\n{info.description}\n\n"
+        f"paper: {info.paper}\nneeds: {needs}\nbackward passes: {info.backward_passes}"
+    )
+    deviations = [f"deviation: {deviation}" for deviation in info.deviations]
+    return Group(
+        Text("\n".join([head, *deviations])), _hyperparameters(info.hyperparameters, "search range")
+    )
+
+
+def _hyperparameters(parameters: Sequence[HyperParameter], searched: str | None) -> RenderableType:
+    if not parameters:
+        return Text("no hyper-parameters" if searched else "no options")
+    extra = [searched] if searched else []
+    table = _table("name", "default", "valid", *extra, "source", "meaning")
+    for p in parameters:
+        found = [_search_range(p)] if searched else []
+        _add(table, [p.name, p.default, p.valid_range, *found, p.source, p.description])
+    return table
+
+
+def _search_range(parameter: HyperParameter) -> str:
+    if parameter.search is None:
+        return "not searched"
+    if parameter.kind in {"float", "int"}:
+        low, high = parameter.search
+        return f"{low:g} to {high:g}" + (" (log)" if parameter.log else "")
+    return ", ".join(map(str, parameter.search))
+
+
+# ------------------------------------------------------------------ problems
+
+
+def problem_list() -> Table:
+    """All problems with what they are."""
+    from trainables.problems import list_problems
+
+    table = _table("problem", "what it is", "data", "licence")
+    for name, info in list_problems().items():
+        _add(table, [name, info.summary, info.source, info.licence])
+    return table
+
+
+def problem_details(name: str) -> RenderableType:
+    """One problem with its default options: tasks, options, protocol, data.
+
+    Raises:
+        UnknownNameError: If there is no such problem.
+    """
+    from trainables.problems import list_problems, make_problem
+
+    problem = make_problem(name)
+    info = list_problems()[name]
+    tasks = _table("task", "what", "loss", "metrics", title="tasks (with default options)")
+    for task in problem.tasks:
+        metrics = [f"{m.name} {'↑' if m.higher_is_better else '↓'}" for m in task.metrics]
+        _add(tasks, [task.name, task.description, task.loss, ", ".join(metrics)])
+    protocol = ", ".join(f"{key}: {value}" for key, value in info.protocol.items())
+    head = f"{name}: {info.summary}\ndata: {info.source}\nlicence: {info.licence}"
+    return Group(
+        Text(head),
+        tasks,
+        _hyperparameters(info.options, None),
+        Text(f"default protocol: {protocol}"),
+    )

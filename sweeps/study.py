@@ -1,0 +1,322 @@
+"""The study file: what may stand in it, key by key.
+
+These models check form (keys, types, numbers). Whether methods, problems and hyper-parameters of
+these names exist and accept these values is checked in :mod:`sweeps.resolve`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+__all__ = [
+    "Baselines",
+    "Budget",
+    "Choices",
+    "Constant",
+    "FixedWeights",
+    "MethodChoice",
+    "ProblemChoice",
+    "Protocol",
+    "Range",
+    "Replicate",
+    "Resources",
+    "Sampler",
+    "Setting",
+    "Simplex",
+    "Study",
+    "SearchSpace",
+    "WeightSweep",
+    "parse_setting",
+]
+
+MAX_TRIALS = 100_000
+MAX_SEEDS = 1_000
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, values are not converted, nothing changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# ------------------------------------------------------------------ values of a hyper-parameter
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A hyper-parameter that is not searched."""
+
+    value: Any
+
+    def as_yaml(self) -> Any:
+        """The value as it stands in a study file."""
+        return self.value
+
+
+@dataclass(frozen=True)
+class Choices:
+    """A hyper-parameter searched over a list of values."""
+
+    values: tuple[Any, ...]
+
+    def as_yaml(self) -> Any:
+        """The value as it stands in a study file."""
+        return list(self.values)
+
+
+@dataclass(frozen=True)
+class Range:
+    """A hyper-parameter searched between two numbers, uniformly or on a logarithmic scale."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def as_yaml(self) -> Any:
+        """The value as it stands in a study file."""
+        return {"low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Simplex:
+    """Task weights searched uniformly over the simplex."""
+
+    def as_yaml(self) -> Any:
+        """The value as it stands in a study file."""
+        return "simplex"
+
+
+Setting: TypeAlias = Constant | Choices | Range | Simplex
+_RANGE_KEYS = {"low", "high", "log"}
+
+
+def parse_setting(value: Any) -> Setting:
+    """Reads what a study file says of one hyper-parameter.
+
+    Args:
+        value: A constant; a list of choices; or ``{low, high}`` or ``{low, high, log}``.
+
+    Returns:
+        The constant, the choices or the range.
+
+    Raises:
+        ValueError: If a range lacks a bound or its bounds are in the wrong order.
+    """
+    if isinstance(value, Constant | Choices | Range | Simplex):
+        return value
+    if isinstance(value, Mapping) and set(value) & _RANGE_KEYS:
+        return _parse_range(value)
+    if isinstance(value, list):
+        if not value:
+            raise ValueError("an empty list leaves nothing to choose; give at least one value")
+        return Choices(tuple(value)) if len(value) > 1 else Constant(value[0])
+    return Constant(value)
+
+
+def _parse_range(value: Mapping[str, Any]) -> Setting:
+    unknown = sorted(str(key) for key in set(value) - _RANGE_KEYS)
+    if unknown:
+        raise ValueError(f"a range has no key {unknown[0]!r}; valid keys: low, high, log")
+    if not {"low", "high"} <= set(value):
+        raise ValueError("a range needs both low and high")
+    low, high, log = value["low"], value["high"], value.get("log", False)
+    for key, bound in (("low", low), ("high", high)):
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+            raise ValueError(f"{key} = {bound!r} is not a finite number")
+    if not isinstance(log, bool):
+        raise ValueError(f"log = {log!r} is neither true nor false")
+    if low > high:
+        raise ValueError(f"low = {low!r} is above high = {high!r}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic range needs low > 0, not {low!r}")
+    return Constant(low) if low == high else Range(low, high, log)
+
+
+def _number_setting(low: float, high: float | None, *, low_open: bool = False) -> BeforeValidator:
+    """Checks a training hyper-parameter: every value it can take lies within the bounds."""
+
+    def check(value: Any) -> Setting:
+        setting = parse_setting(value)
+        if isinstance(setting, Range):
+            values: tuple[Any, ...] = (setting.low, setting.high)
+        else:
+            values = setting.values if isinstance(setting, Choices) else (setting.as_yaml(),)
+        for number in values:
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise ValueError(f"{number!r} is not a number")
+            valid = low < number if low_open else low <= number
+            if not (valid and math.isfinite(number) and (high is None or number < high)):
+                bound = f"{'>' if low_open else '>='} {low:g}"
+                bound += "" if high is None else f" and < {high:g}"
+                raise ValueError(f"{number!r} is out of range; it must be {bound}")
+        return setting
+
+    return BeforeValidator(check)
+
+
+_AS_YAML = PlainSerializer(lambda setting: setting.as_yaml())
+PositiveSetting = Annotated[Any, _number_setting(0.0, None, low_open=True), _AS_YAML]
+NonNegativeSetting = Annotated[Any, _number_setting(0.0, None), _AS_YAML]
+DropoutSetting = Annotated[Any, _number_setting(0.0, 1.0), _AS_YAML]
+
+
+# ------------------------------------------------------------------ sections
+
+
+class ProblemChoice(BaseModel):
+    """The problem by name, its options beside it."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options given in the file."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class MethodChoice(BaseModel):
+    """A method by name, with a label for tables and what is said of its hyper-parameters."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    name: str
+    label: str | None = Field(default=None, pattern=r"^[^\s/\\\x00-\x1f]{1,64}$")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the file says of the method's hyper-parameters, unparsed."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Protocol(Section):
+    """What is the same for every trial; what is left out is the problem's default."""
+
+    epochs: int | None = Field(default=None, ge=1, le=1_000_000)
+    batch_size: int | None = Field(default=None, ge=1)
+    optimizer: str | None = None
+    momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
+    schedule: dict[str, Any] | None = None
+    clip_grad_norm: float | None = Field(default=None, gt=0.0)
+
+
+class SearchSpace(Section):
+    """Training hyper-parameters, constant or searched alike for every method.
+
+    What is left out is the problem's default. ``method_lr`` is the learning rate of a method's own
+    parameters and is searched only for methods that have some.
+    """
+
+    lr: PositiveSetting | None = None
+    weight_decay: NonNegativeSetting | None = None
+    dropout: DropoutSetting | None = None
+    method_lr: PositiveSetting | None = None
+
+
+class Budget(Section):
+    """The search: as many configurations for every method, each trained with as many seeds."""
+
+    trials: int = Field(ge=1, le=MAX_TRIALS)
+    seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
+
+
+class Baselines(Section):
+    """Single-task models; ``seeds``: how often the best of each task is replicated."""
+
+    seeds: int | None = Field(default=None, ge=0, le=MAX_SEEDS)
+
+
+class Replicate(Section):
+    """The best configuration of each method with fresh seeds."""
+
+    seeds: int = Field(ge=1, le=MAX_SEEDS)
+
+
+class FixedWeights(Section):
+    """Static weights from the course of the effective weights of ``sources``."""
+
+    sources: list[str] = Field(min_length=1)
+    beta: float = Field(default=0.9, ge=0.0, lt=1.0)
+    seeds: int | None = Field(default=None, ge=1, le=MAX_SEEDS)
+
+
+class WeightSweep(Section):
+    """Linear scalarisation over points of the simplex: a number of points, or the points."""
+
+    points: int | list[list[float]]
+    design: Literal["lattice", "sobol"] = "lattice"
+    seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
+
+
+class Resources(Section):
+    """What one trial takes and how many run at once (``null``: as many as fit)."""
+
+    cpus_per_trial: int = Field(default=1, ge=1)
+    gpus_per_trial: float = Field(default=0.0, ge=0.0)
+    concurrent: int | None = Field(default=None, ge=1)
+    checkpoint_every_seconds: float = Field(default=30.0, ge=0.0)
+    retries: int = Field(default=2, ge=0)
+
+
+class Sampler(Section):
+    """How configurations are drawn."""
+
+    name: str = "tpe"
+    startup_trials: int = Field(default=5, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+def _switch(value: Any) -> Any:
+    """``true`` for a section with its defaults, ``false`` for none."""
+    if value is True:
+        return {}
+    return None if value is False else value
+
+
+class Study(Section):
+    """A study: one problem, one protocol, several methods, and the phases that compare them.
+
+    Phases run in the order baselines, search (``budget``), replicate, fixed_weights, weight_sweep;
+    a phase that is not in the file is not run.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    description: str = Field(default="", max_length=2_000)
+    problem: ProblemChoice
+    protocol: Protocol = Protocol()
+    search_space: SearchSpace = SearchSpace()
+    methods: list[MethodChoice] = Field(min_length=1)
+    budget: Budget | None = None
+    baselines: Annotated[Baselines | None, BeforeValidator(_switch)] = None
+    replicate: Replicate | None = None
+    fixed_weights: FixedWeights | None = None
+    weight_sweep: WeightSweep | None = None
+    selection: str = "delta_mtm"
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    sampler: Sampler = Sampler()
+    resources: Resources = Resources()
