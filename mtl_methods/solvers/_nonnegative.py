@@ -9,10 +9,13 @@ from scipy.linalg.lapack import dposv
 
 from mtl_methods.solvers._gram import EPSILON, Vector
 
-__all__ = ["NonnegativeMinimum", "minimise_nonnegative"]
+__all__ = ["NonnegativeMinimum", "minimise_nonnegative", "minimise_nonnegative_batch"]
 
 _GRACE = 4
 """Block exchanges without progress before one index is exchanged at a time."""
+
+_SWEEPS = 6
+"""Exchanges of a batch before its remaining problems are finished one by one."""
 
 _DEPENDENT = 1e-13
 """A squared distance (of unit vectors) to the span of the passive ones that counts as zero."""
@@ -70,7 +73,7 @@ def minimise_nonnegative(
         if index.size == size:
             _, point, info = dposv(matrix, linear)
         elif index.size:
-            _, inner, info = dposv(matrix[index[:, None], index], linear[index])
+            _, inner, info = dposv(matrix.take(index, 0).take(index, 1), linear.take(index))
             point = np.zeros(size)
             point[index] = inner
         else:
@@ -122,7 +125,7 @@ def _active_set(matrix: Vector, linear: Vector, iterations: int) -> NonnegativeM
         while True:
             iterations += 1
             index = free.nonzero()[0]
-            factor, inner, info = dposv(matrix[index[:, None], index], linear[index])
+            factor, inner, info = dposv(matrix.take(index, 0).take(index, 1), linear.take(index))
             position = int(np.searchsorted(index, enter))
             regular = not info and float(factor.diagonal().min()) ** 2 > _DEPENDENT
             if not moved and (not regular or inner[position] <= 0.0):
@@ -152,3 +155,58 @@ def _active_set(matrix: Vector, linear: Vector, iterations: int) -> NonnegativeM
                 break
         slope = matrix @ point - linear
     return NonnegativeMinimum(point, slope, free, iterations)
+
+
+def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, Vector, int]:
+    """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several b at once.
+
+    Block exchanges as in :func:`minimise_nonnegative`, started from the positive part of b; the
+    checks of all problems are done together. Problems that need more than a few exchanges, or
+    meet a singular block, are finished one by one.
+
+    Args:
+        matrix: H, as in :func:`minimise_nonnegative`, shape (K, K).
+        linear: One b a row, shape (R, K).
+
+    Returns:
+        The minimisers and the gradients ``Hy - b``, each of shape (R, K), and the number of
+        linear systems solved.
+    """
+    count, size = linear.shape
+    points = np.zeros((count, size))
+    free = linear > 0.0
+    scale = np.abs(linear).max(axis=1)
+    (rows,) = np.nonzero(free.any(axis=1))
+    iterations = 0
+    failed: list[int] = []
+    for _ in range(_SWEEPS):
+        for row, mask, right in zip(rows.tolist(), free[rows], linear[rows], strict=True):
+            (index,) = mask.nonzero()
+            point = np.zeros(size)
+            if index.size:
+                iterations += 1
+                block = matrix.take(index, 0).take(index, 1)
+                _, inner, info = dposv(block, right.take(index))
+                if info:
+                    failed.append(row)
+                    continue
+                point[index] = inner
+            points[row] = point
+        if failed:
+            rows = np.setdiff1d(rows, failed)
+        part = points[rows]
+        masks = free[rows]
+        slope = part @ matrix - linear[rows]
+        tolerance = 64.0 * EPSILON * (np.abs(part).sum(axis=1) + scale[rows])[:, None]
+        inside = (part < 0.0) | (np.abs(slope) > 1e3 * tolerance)
+        wrong = np.where(masks, inside, slope < -tolerance)
+        again = wrong.any(axis=1)
+        free[rows] = masks ^ wrong
+        rows = rows[again]
+        if not rows.size:
+            break
+    for row in (*failed, *rows.tolist()):
+        solution = minimise_nonnegative(matrix, linear[row], linear[row] > 0.0)
+        points[row] = solution.point
+        iterations += solution.iterations
+    return points, points @ matrix - linear, iterations

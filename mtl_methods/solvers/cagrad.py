@@ -1,0 +1,308 @@
+"""The dual problem of CAGrad, exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dposv
+
+from mtl_methods.errors import ConfigurationError
+from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
+from mtl_methods.solvers._nonnegative import minimise_nonnegative
+from mtl_methods.solvers.min_norm import nearest_in_hull
+
+__all__ = ["CAGradSolution", "CAGradStatus", "solve_cagrad"]
+
+CAGradStatus: TypeAlias = Literal["converged", "inaccurate", "pareto_stationary"]
+
+_STATIONARY = 8.0
+"""Multiple of the Gram matrix's precision below which a squared hull distance is zero."""
+
+_EXCHANGES = 25
+"""Block exchanges before the bracketed search takes over."""
+
+_LARGEST = 1e8
+"""Largest c; the problem is the minimum-norm one to eight digits by then."""
+
+_BRACKETS = 200
+"""Largest number of levels the bracketed search tries."""
+
+
+@dataclass(frozen=True, slots=True)
+class CAGradSolution:
+    """Minimiser of CAGrad's dual problem.
+
+    Attributes:
+        weights: w, nonnegative, sums to one, shape (K,).
+        correction: ``y = (c ||g_0|| / ||g_w||) w``, so that the update of CAGrad is
+            ``g_0 + Σ y_i g_i``, shape (K,). With status ``"pareto_stationary"``, where g_w = 0
+            leaves that open: the y of the update nearest to g_0 that lowers no task's loss
+            less than 0, ``g_i'd >= 0`` for all i.
+        objective: ``g_w'g_0 + c ||g_0|| ||g_w||``; it equals ``max_d min_i g_i'd`` over
+            ``||d - g_0|| <= c ||g_0||``.
+        residual: Duality gap per task, ``max_i (objective - g_i'd) / (||g_i|| (1 + c) ||g_0||)``
+            with the update d; never negative.
+        iterations: Linear systems solved.
+        status: ``"converged"``: the residual is within the tolerance. ``"inaccurate"``: it is
+            not. ``"pareto_stationary"``: g_w = 0 is optimal (within the precision), so that no
+            update improves the worst task.
+    """
+
+    weights: Vector
+    correction: Vector
+    objective: float
+    residual: float
+    iterations: int
+    status: CAGradStatus
+
+
+class _Level(NamedTuple):
+    """Solution of the problem at one level μ, in the scale of unit gradients.
+
+    Attributes:
+        y: Coefficients of the correction, shape (K,).
+        level: μ.
+        passive: Where y may be positive, shape (K,).
+        iterations: Linear systems solved so far.
+    """
+
+    y: Vector
+    level: float
+    passive: NDArray[np.bool_]
+    iterations: int
+
+
+def solve_cagrad(
+    gram: ArrayLike,
+    c: float,
+    *,
+    tolerance: float = 1e-10,
+    precision: float = EPSILON,
+) -> CAGradSolution:
+    """Minimise ``g_w'g_0 + c ||g_0|| ||g_w||`` over ``w >= 0, Σ w_i = 1``.
+
+    Here ``g_w = Σ w_i g_i`` and ``g_0`` is the mean gradient. The problem is the dual of
+    ``max_d min_i g_i'd`` over the ball ``||d - g_0|| <= c ||g_0||``. With ``d = g_0 + Σ y_i g_i``
+    and the level ``μ = min_i g_i'd``, the optimality conditions are
+
+        ``y >= 0``,  ``G y + G 1/K - μ >= 0``, complementary,  ``||Σ y_i g_i|| = c ||g_0||``.
+
+    For a given support y is linear in μ, and the last condition is one quadratic equation in μ.
+    Supports are exchanged in blocks until all signs are right. Should that cycle, μ is bracketed:
+    ``||Σ y_i g_i||`` grows with μ, and for a given μ the conditions are a convex quadratic
+    program over the orthant. Either way the result is exact, not the limit of a descent.
+
+    Args:
+        gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
+        c: Radius of the ball relative to ``||g_0||``, in [0, 1e8]; 0 is linear scalarisation,
+            the paper's values lie in [0, 1).
+        tolerance: Largest residual called ``"converged"``.
+        precision: Relative accuracy of the Gram matrix (of ``G_ij`` against
+            ``||g_i|| ||g_j||``): float32 gradients give about 1e-7. A combination of unit
+            gradients whose squared norm is at most 8 times this counts as zero.
+
+    Returns:
+        Weights, the correction of the mean gradient, and the duality gap.
+
+    Raises:
+        ConfigurationError: ``gram`` is not a square matrix, or c, tolerance or precision is out
+            of range.
+        SolverError: ``gram`` is not finite, not symmetric or has a negative diagonal entry.
+
+    Source:
+        B. Liu et al., "Conflict-averse gradient descent for multi-task learning", 2021,
+        Eq. (3) and (4).
+    """
+    matrix = checked_gram(gram)
+    size = matrix.shape[0]
+    c = float(c)
+    if not 0.0 <= c <= _LARGEST:
+        raise ConfigurationError(f"c must lie in [0, {_LARGEST:g}], but is {c}")
+    if not (0.0 < tolerance < 1.0 and 0.0 < precision < 0.01):
+        raise ConfigurationError(
+            "tolerance must lie in (0, 1) and precision in (0, 0.01), but they are "
+            f"{tolerance} and {precision}"
+        )
+    threshold = _STATIONARY * precision
+    lengths = lengths_of(matrix)
+    present = lengths > 0.0
+    inner = matrix.sum(axis=1) / size
+    mean_squared = float(inner.sum()) / size
+    mean_length = float(lengths.sum()) / size
+    if mean_squared <= threshold * mean_length * mean_length:
+        uniform = np.full(size, 1.0 / size)
+        return CAGradSolution(uniform, np.zeros(size), 0.0, 0.0, 0, "pareto_stationary")
+    root = math.sqrt(mean_squared)
+    radius = c * root
+    if c < 16.0 * EPSILON:  # rounding of g_0: nothing but the linear term is left
+        weights = np.zeros(size)
+        weights[int(inner.argmin())] = 1.0
+        return CAGradSolution(weights, np.zeros(size), float(inner.min()), 0.0, 0, "converged")
+    missing = not present.all()
+    kept = lengths[present] if missing else lengths
+    inverse = 1.0 / kept
+    block = matrix[np.ix_(present, present)] if missing else matrix
+    cosines = unit_gram(block, inverse)
+    # Everything is measured in ||g_0|| and in unit gradients from here on.
+    slopes = (inner[present] if missing else inner) * inverse / root
+    shortest = float(kept.min())
+    shares = shortest * inverse
+    found = _exchange(cosines, slopes, shares, c)
+    stationary = None
+    if found is None:
+        found, stationary = _bracket(cosines, slopes, shares, c, threshold)
+    if stationary is None and float(found.y.sum()) ** 2 * threshold >= c * c:
+        stationary = found.y / float(shares @ found.y)
+    if stationary is None and missing and found.level > 0.0:
+        stationary = np.zeros(kept.size)
+    iterations = found.iterations
+    if stationary is not None:
+        combination = stationary * shares
+        cone = minimise_nonnegative(cosines, -slopes)
+        products = cosines @ cone.point
+        if found.level >= 0.0 or float(cone.point @ products) <= c * c * (1.0 + 1e-9):
+            weights, correction = np.zeros(size), np.zeros(size)
+            if missing:
+                weights[int(lengths.argmin())] = 1.0
+            else:
+                weights[present] = combination / combination.sum()
+            correction[present] = cone.point * inverse * root
+            residual = max(0.0, -float((slopes + products).min()) / (1.0 + c))
+            return CAGradSolution(
+                weights,
+                correction,
+                0.0,
+                residual,
+                iterations + cone.iterations,
+                "pareto_stationary",
+            )
+    total = float(shares @ found.y)
+    products = cosines @ found.y
+    length = math.sqrt(max(float(found.y @ products), 0.0))
+    objective = (float(slopes @ found.y) + c * length) / total
+    attained = slopes + products * (c / length)
+    gap = float((objective * shares - attained).max())
+    weights, correction = np.zeros(size), np.zeros(size)
+    weights[present] = found.y * shares / total
+    correction[present] = found.y * (inverse * (radius / length))
+    objective *= root * shortest
+    if missing:
+        gap = max(gap, objective / (root * shortest))
+    residual = max(gap, 0.0) / (1.0 + c)
+    return CAGradSolution(
+        weights,
+        correction,
+        objective,
+        residual,
+        iterations,
+        "converged" if residual <= tolerance else "inaccurate",
+    )
+
+
+def _piece(
+    cosines: Vector, slopes: Vector, shares: Vector, radius: float, index: NDArray[np.intp]
+) -> tuple[float, Vector] | None:
+    """Solve the conditions on one support.
+
+    There ``y = μ a - h`` with ``C a = shares``, ``C h = slopes``, and ``y'C y = radius²`` is
+    quadratic in μ; its larger root is wanted.
+
+    Args:
+        cosines: Gram matrix C of the unit gradients, shape (K, K).
+        slopes: ``ĝ_i'g_0``, shape (K,).
+        shares: Lengths of the shortest gradient over those of all, shape (K,).
+        radius: Length of the correction.
+        index: The support, shape (n,).
+
+    Returns:
+        μ and y on the support, or nothing if the support is dependent. Where the quadratic has
+        no root, μ is its minimiser.
+    """
+    right = np.empty((2, index.size))
+    right[0] = shares.take(index)
+    right[1] = slopes.take(index)
+    _, solved, info = dposv(cosines.take(index, 0).take(index, 1), right.T)
+    if info:
+        return None
+    products = right @ solved
+    square, cross, constant = float(products[0, 0]), float(products[0, 1]), float(products[1, 1])
+    if not square > 0.0:
+        return None
+    discriminant = cross * cross - square * (constant - radius * radius)
+    level = (cross + math.sqrt(max(discriminant, 0.0))) / square
+    return level, level * solved[:, 0] - solved[:, 1]
+
+
+def _exchange(cosines: Vector, slopes: Vector, shares: Vector, radius: float) -> _Level | None:
+    """Exchange supports in blocks until all signs are right, or return nothing."""
+    size = slopes.shape[0]
+    passive = np.ones(size, dtype=np.bool_)
+    for iteration in range(1, _EXCHANGES + 1):
+        index = passive.nonzero()[0]
+        if not index.size:
+            return None
+        piece = _piece(cosines, slopes, shares, radius, index)
+        if piece is None:
+            return None
+        level, inner = piece
+        y = np.zeros(size)
+        y[index] = inner
+        slack = cosines @ y + slopes - level * shares
+        tolerance = 64.0 * EPSILON * (float(np.abs(inner).sum()) + 1.0 + abs(level))
+        wrong = np.where(passive, y < 0.0, slack < -tolerance)
+        if not wrong.any():
+            if float(np.abs(slack[index]).max()) > tolerance:
+                return None
+            return _Level(y, level, passive, iteration)
+        passive = passive ^ wrong
+    return None
+
+
+def _bracket(
+    cosines: Vector, slopes: Vector, shares: Vector, radius: float, threshold: float
+) -> tuple[_Level, Vector | None]:
+    """Find the level by bracketing, where exchanging supports cycled or met a dependent one.
+
+    Returns:
+        The solution at the level, and the vanishing combination of the gradients (in the scale
+        of unit gradients) if there is one; the solution is then at most the one at level 0.
+    """
+    size = slopes.shape[0]
+    hull = nearest_in_hull(cosines, np.ones(size))
+    stationary = None
+    iterations = hull.iterations
+    low = float((slopes / shares).min())
+    high = float(((slopes + radius) / shares).min())
+    if hull.squared <= threshold:
+        stationary = hull.coefficients
+        high = min(high, 0.0)
+    best = _Level(np.zeros(size), low, np.zeros(size, dtype=np.bool_), iterations)
+    candidate = high
+    guess: NDArray[np.bool_] | None = None
+    for _ in range(_BRACKETS):
+        minimum = minimise_nonnegative(cosines, candidate * shares - slopes, guess)
+        iterations += minimum.iterations
+        guess = minimum.passive
+        length = math.sqrt(max(float(minimum.point @ (cosines @ minimum.point)), 0.0))
+        level = _Level(minimum.point, candidate, minimum.passive, iterations)
+        if length <= radius:
+            low, best = candidate, level
+            if candidate >= high:
+                break
+        else:
+            high = candidate
+        if abs(length - radius) <= 4.0 * EPSILON * radius:
+            best = level
+            break
+        index = minimum.passive.nonzero()[0]
+        piece = _piece(cosines, slopes, shares, radius, index) if index.size else None
+        middle = 0.5 * (low + high)
+        if not low < middle < high:
+            best = level
+            break
+        candidate = piece[0] if piece is not None and low < piece[0] < high else middle
+    return best._replace(iterations=iterations), stationary
