@@ -90,6 +90,25 @@ def loss_distribution(results: Results, split: str = "validation") -> pd.DataFra
     return means.reset_index()[names]
 
 
+def relative_losses(results: Results, split: str = "validation") -> pd.DataFrame:
+    """Loss of each task at the best epoch, relative to the mean over methods of the same task.
+
+    Returns:
+        ``variant`` and one column for each task; means over seeds.
+    """
+    columns = [f"{split}_loss.{task}" for task in results.tasks]
+    epochs = _replicate_epochs(results)
+    if not set(columns) <= set(epochs.columns) or epochs.empty:
+        return pd.DataFrame(columns=["variant", *results.tasks])
+    best = results.trials.set_index("trial_id")["best_epoch"]
+    at_best = epochs[epochs["epoch"] == epochs["trial_id"].map(best)].dropna(subset=columns)
+    means = at_best.groupby("variant", sort=False)[columns].mean()
+    means = means / means.mean()
+    means.columns = pd.Index(results.tasks)
+    table: pd.DataFrame = means.reset_index()
+    return table
+
+
 def loss_curves(results: Results, split: str = "train") -> pd.DataFrame:
     """Loss of each task over epochs, relative to its mean over methods at the first epoch.
 

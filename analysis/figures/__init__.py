@@ -9,7 +9,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.figures import boxes, trade_off, weights
+from analysis.figures import (
+    boxes,
+    critical_difference,
+    dynamics,
+    fairness,
+    forest,
+    parallel,
+    scatter_matrix,
+    trade_off,
+    tuning,
+    weights,
+)
 from analysis.figures.style import look, save
 from analysis.results import Results
 
@@ -37,8 +48,51 @@ class DrawnFigure:
 
 FIGURES: tuple[FigureSpec, ...] = (
     FigureSpec("trade_off", "Trade-off between tasks", trade_off.CAPTION, trade_off.draw),
+    FigureSpec("parallel", "Drops of all tasks", parallel.CAPTION, parallel.draw),
+    FigureSpec(
+        "scatter_matrix", "Every pair of tasks", scatter_matrix.CAPTION, scatter_matrix.draw
+    ),
+    FigureSpec(
+        "standing", "Against swept fixed weights", forest.STANDING_CAPTION, forest.draw_standing
+    ),
     FigureSpec("delta_mtm", "Performance over seeds", boxes.CAPTION, boxes.draw),
+    FigureSpec("intervals", "Confidence intervals", forest.INTERVAL_CAPTION, forest.draw_intervals),
+    FigureSpec(
+        "critical_difference",
+        "Mean ranks over seeds",
+        critical_difference.CAPTION,
+        critical_difference.draw,
+    ),
     FigureSpec("weights", "Effective weights over training", weights.CAPTION, weights.draw),
+    FigureSpec(
+        "equivalence",
+        "Fixed minus dynamic weights",
+        forest.EQUIVALENCE_CAPTION,
+        forest.draw_equivalence,
+    ),
+    FigureSpec(
+        "distance_to_equal",
+        "Distance to equal weights",
+        dynamics.EQUAL_CAPTION,
+        dynamics.draw_distance_to_equal,
+    ),
+    FigureSpec("fairness", "Fairness against performance", fairness.CAPTION, fairness.draw),
+    FigureSpec(
+        "similarity",
+        "Similarity of task gradients",
+        dynamics.SIMILARITY_CAPTION,
+        dynamics.draw_similarity,
+    ),
+    FigureSpec("losses", "Losses of the tasks", dynamics.LOSSES_CAPTION, dynamics.draw_losses),
+    FigureSpec("time", "Time per epoch", dynamics.TIME_CAPTION, dynamics.draw_time),
+    FigureSpec("best_so_far", "Budget against best", tuning.BEST_CAPTION, tuning.draw_best_so_far),
+    FigureSpec("responses", "Response curves", tuning.RESPONSE_CAPTION, tuning.draw_responses),
+    FigureSpec(
+        "importance",
+        "Importance of hyper-parameters",
+        tuning.IMPORTANCE_CAPTION,
+        tuning.draw_importance,
+    ),
 )
 
 

@@ -157,7 +157,7 @@ class _Writer:
                 "error_step": 17.0,
             }
         self.trials.append(row)
-        self.epochs.append(self.curve(row, epochs, metrics, weights, speed, finished, only))
+        self.epochs.append(self.curve(row, epochs, metrics, weights, speed, finished, only, drops))
 
     def curve(
         self,
@@ -168,6 +168,7 @@ class _Writer:
         speed: float,
         finished: bool,
         only: int | None,
+        drops: np.ndarray,
     ) -> pd.DataFrame:
         rng, t = self.rng, np.arange(1, epochs + 1)
         decay = np.exp(-3.0 * t / epochs)
@@ -179,8 +180,9 @@ class _Writer:
         for k, task in enumerate(self.tasks):
             if only is not None and only != k:
                 continue
-            table[f"train_loss.{task}"] = (0.1 + 0.05 * k) * (1 + 2 * decay)
-            table[f"validation_loss.{task}"] = (0.12 + 0.05 * k) * (1 + 2 * decay)
+            scale = 1 + drops[k] + 0.01 * rng.normal()
+            table[f"train_loss.{task}"] = (0.1 + 0.05 * k) * scale * (1 + 2 * decay)
+            table[f"validation_loss.{task}"] = (0.12 + 0.05 * k) * scale * (1 + 2 * decay)
             if weights is not None:
                 start = np.full(len(self.tasks), 1 / len(self.tasks))[k]
                 path = weights[k] + (start - weights[k]) * decay
