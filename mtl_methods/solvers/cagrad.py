@@ -155,6 +155,10 @@ def solve_cagrad(
     stationary = None
     if found is None:
         found, stationary = _bracket(cosines, slopes, shares, c, threshold)
+    if float(found.y.sum()) < 0.5 * c:
+        # c is so small that y is lost in the rounding of μ; the steepest need takes it all.
+        found.y[:] = 0.0
+        found.y[int((slopes / shares).argmin())] = c
     if stationary is None and float(found.y.sum()) ** 2 * threshold >= c * c:
         stationary = found.y / float(shares @ found.y)
     if stationary is None and missing and found.level > 0.0:
