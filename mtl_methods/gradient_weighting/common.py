@@ -107,6 +107,7 @@ def project_to_simplex(point: Array, total: float = 1.0) -> Array:
     Returns:
         Shape (K,).
     """
+    point = point - point.max()  # the nearest point is the same, and huge numbers keep the total
     ordered = np.sort(point)[::-1]
     excess = (np.cumsum(ordered) - total) / np.arange(1, len(point) + 1)
     last = np.flatnonzero(ordered > excess)[-1]

@@ -91,7 +91,7 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
     ) -> None:
         self.own.weight = nn.Parameter(torch.ones(len(self.tasks), device=device, dtype=dtype))
         self.state["initial"] = {}
-        self.state["last_tasks"] = []
+        self.state["before"] = self.own.weight.detach().clone()
 
     def end_epoch(
         self,
@@ -116,16 +116,19 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
         chosen: NDArray[np.float64] = values[rows.numpy()]
         return chosen
 
-    def _renormalise(self) -> None:
-        """Scales the weights that the last step moved back to the sum that they had."""
-        moved: list[str] = self.state["last_tasks"]
-        if self.parametrisation == "softmax" or not moved:
+    def _renormalise(self, rows: Tensor) -> None:
+        """Scales weights of present tasks that the optimiser has moved back to their last sum."""
+        if self.parametrisation == "softmax":
             return
         own: nn.Parameter = self.own.weight  # type: ignore[assignment]
-        rows = torch.tensor([self.tasks.index(task) for task in moved], device=own.device)
+        before: Tensor = self.state["before"].to(own)
         with torch.no_grad():
-            kept = own[rows].clamp(min=_SMALLEST)
-            own[rows] = kept * (self.state["last_sum"] / kept.sum())
+            moved = torch.zeros_like(own, dtype=torch.bool)
+            moved[rows.to(own.device)] = True
+            moved &= own != before
+            kept = own[moved].clamp(min=_SMALLEST)
+            own[moved] = kept * (before[moved].sum() / kept.sum())
+            self.state["before"] = torch.where(moved, own, before)
 
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The current weights; adds to their gradient what the norms say."""
@@ -136,7 +139,7 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
                 initial.setdefault(task, loss)
         if any(task not in initial for task in inputs.tasks):
             return Combination(weights=np.ones(len(inputs.tasks)))
-        self._renormalise()
+        self._renormalise(inputs.index)
         weights = self._weights(inputs.index)
         norms = np.sqrt(gram.diagonal())
         progress = losses / np.array([initial[task] for task in inputs.tasks])
@@ -144,8 +147,6 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
         scaled = weights * norms
         goal = scaled.mean() * rates**self.alpha
         self._write_own(np.sign(scaled - goal) * norms, inputs)
-        self.state["last_tasks"] = list(inputs.tasks)
-        self.state["last_sum"] = float(weights.sum())
         return Combination(weights=weights)
 
     def _write_own(self, slope: NDArray[np.float64], inputs: StepInputs) -> None:

@@ -45,6 +45,7 @@ class IMTL(IMTLG):
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:
         self.own.log_scale = nn.Parameter(torch.zeros(len(self.tasks), device=device, dtype=dtype))
+        self.state["kept_scales"] = {}
 
     def _step_with_coefficients(
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
@@ -52,9 +53,23 @@ class IMTL(IMTLG):
         own: nn.Parameter = self.own.log_scale  # type: ignore[assignment]
         rows = inputs.index.to(own.device)
         given = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
-        scales = np.exp(own.detach()[rows].to("cpu", torch.float64).numpy()) * given
-        slope = torch.as_tensor(scales) * inputs.values - 1.0
+        learned = np.exp(own.detach()[rows].to("cpu", torch.float64).numpy())
+        slope = torch.as_tensor(learned * given) * inputs.values - 1.0
+        scales = given * self._scales_of_last_update(inputs.tasks, learned)
+        self.last_step.loss_scales = scales
         super()._step_with_coefficients(inputs, scales)
         gradient = torch.zeros_like(own)
         gradient[rows] = slope.to(own.device, own.dtype)
         accumulate([own], [gradient], inputs.grad_scale, owned=True)
+
+    def _scales_of_last_update(
+        self, tasks: tuple[str, ...], learned: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The scales; between two updates of the weights those of the first, as the weights."""
+        if self.update_weights_every == 1:
+            return learned
+        kept: dict[str, float] = self.state["kept_scales"]
+        between = self.state["step"] % self.update_weights_every != 0
+        if not between or any(task not in self.state["kept_weights"] for task in tasks):
+            kept.update(zip(tasks, learned.tolist(), strict=True))
+        return np.array([kept[task] for task in tasks])

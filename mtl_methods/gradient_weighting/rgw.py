@@ -31,6 +31,7 @@ class RGW(OnePassWeighting):
     paper: ClassVar[str] = "Lin et al., TMLR 2022, Algorithm 1"
     equation: ClassVar[str] = "d = sum_k w_k g_k, w = f(draw), E[w_k] = 1/K; heads unweighted"
     scale_law: ClassVar[str] = "invariant"
+    permutation_equivariant: ClassVar[bool] = False
     deviations: ClassVar[tuple[str, ...]] = (
         "The paper takes gradients on the last shared features; the update is the same.",
         "TorchJD's Random, of normal draws only, is this method although it names the loss "
