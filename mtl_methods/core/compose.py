@@ -37,7 +37,16 @@ class ComposedMethod(Method):
         vars(self)["name"] = f"{loss.name}+{gradient.name}"
         vars(self)["needs"] = loss.needs | gradient.needs
         vars(self)["backward_passes"] = gradient.backward_passes
+        vars(self)["permutation_equivariant"] = (
+            loss.permutation_equivariant and gradient.permutation_equivariant
+        )
         self.own = nn.ModuleDict({"loss": loss.own, "gradient": gradient.own})
+
+    @property
+    def scale_exponent(self) -> float | None:
+        """Of the product: the gradient weighting sees losses that the loss weighting scaled."""
+        first, second = self.loss.scale_exponent, self.gradient.scale_exponent
+        return None if first is None or second is None else first + (1.0 + first) * second
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
@@ -62,7 +71,7 @@ class ComposedMethod(Method):
         self.loss.last_step = StepRecord(tasks=inputs.tasks)
         self.gradient.last_step = self.last_step
         coefficients = self.loss.coefficients(inputs)
-        self.loss.last_step.weights = coefficients
+        self.last_step.loss_scales = coefficients.numpy()
         self.last_step.events.extend(self.loss.last_step.events)
         self.gradient._step_with_coefficients(inputs, coefficients.numpy())
 

@@ -127,6 +127,7 @@ class GradientWeighting(Method):
             scales = np.ones(len(inputs.tasks))
         else:
             scales = coefficients
+            self.last_step.loss_scales = scales
             gram = raw_gram * np.outer(scales, scales)
             matrix = raw * torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)[:, None]
         with torch.no_grad(), without_autocast(raw.device.type):
@@ -292,6 +293,7 @@ class GramWeighting(GradientWeighting):
     ) -> None:
         """A step between two updates of the weights: a weighted sum of losses."""
         scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
+        self.last_step.loss_scales = coefficients
         shared_heads = np.array([kept[task] for task in inputs.tasks]) * scales[:, None]
         factors = (shared_heads * inputs.grad_scale).T.tolist()
         backward_two_ways(inputs.losses, factors[0], factors[1], inputs.shared, inputs.heads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import functools
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -52,6 +53,9 @@ class StepRecord:
         tasks: The tasks of the step, in the order of its losses; length K.
         weights: Effective weights, shape (K,): the coefficient of each raw task gradient in the
             shared update; ``None`` where the method has none by nature.
+        loss_scales: Coefficients of the losses before their gradients are combined (loss
+            weighting of a composition, derivative of a transform), shape (K,), float64: what heads
+            of weight "unit" get; ``None`` for 1.
         gram: Gram matrix of the raw task gradients, shape (K, K), float64; ``None`` if the
             method did not compute it.
         residual: Relative residual of the weight solver; ``None`` without a solver.
@@ -62,6 +66,7 @@ class StepRecord:
 
     tasks: tuple[str, ...] = ()
     weights: Tensor | None = None
+    loss_scales: NDArray[np.float64] | None = None
     gram: NDArray[np.float64] | None = None
     residual: float | None = None
     iterations: int = 0
@@ -194,7 +199,6 @@ class Method(Configurable, ABC):
             )
         self.generator.manual_seed(int(torch.randint(2**62, (), dtype=torch.int64)))
         self.tasks = names
-        self._every_index = torch.arange(len(names))
         try:
             self._initialise(
                 torch.device(device or "cpu"), dtype or torch.get_default_dtype(), feature_dim
@@ -396,7 +400,7 @@ class Method(Configurable, ABC):
                 feature_dim=features[0].shape[1] if features and features[0].dim() > 1 else None,
             )
         if tasks == self.tasks:
-            index = self._every_index
+            index = _first_numbers(len(tasks))
         else:
             unknown = [task for task in tasks if task not in self.tasks]
             if unknown:
@@ -432,6 +436,8 @@ class Method(Configurable, ABC):
         record.tasks = told
         if record.weights is not None:
             record.weights = record.weights[order]
+        if record.loss_scales is not None:
+            record.loss_scales = record.loss_scales[order]
         if record.gram is not None:
             record.gram = record.gram[np.ix_(order, order)]
 
@@ -454,6 +460,12 @@ class Method(Configurable, ABC):
                 self.name,
             )
         self._own_versions = versions
+
+
+@functools.cache
+def _first_numbers(count: int) -> Tensor:
+    """0, 1, ... count - 1."""
+    return torch.arange(count)
 
 
 def _values(losses: tuple[Tensor, ...]) -> Tensor:

@@ -157,6 +157,8 @@ class TransformedMethod(Method):
         self.method.last_step = self.last_step
         self.method._step(_replaced(inputs, values, slopes, self._extra(inputs.extra)))
         record = self.last_step
+        scales = slopes.numpy()
+        record.loss_scales = scales if record.loss_scales is None else record.loss_scales * scales
         if record.weights is not None:
             record.weights = record.weights * slopes.to(record.weights)
         if record.gram is not None:

@@ -28,6 +28,7 @@ class STL(LossWeighting):
     paper: ClassVar[str] = "baseline of every paper"
     equation: ClassVar[str] = "min l_t"
     scale_law: ClassVar[str] = "invariant"
+    permutation_equivariant: ClassVar[bool] = False  # the first task is the default
 
     task: str | None = hyperparameter(
         None,
