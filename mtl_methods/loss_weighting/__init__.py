@@ -10,6 +10,7 @@ from mtl_methods.loss_weighting.go4align import GO4Align
 from mtl_methods.loss_weighting.imtl_l import IMTLL
 from mtl_methods.loss_weighting.ldc_mtl import LDCMTL
 from mtl_methods.loss_weighting.ls import LS
+from mtl_methods.loss_weighting.pivrg_weights import PIVRGWeights
 from mtl_methods.loss_weighting.rlw import RLW
 from mtl_methods.loss_weighting.si import SI
 from mtl_methods.loss_weighting.stch import STCH
@@ -30,6 +31,7 @@ __all__ = [
     "STL",
     "UW",
     "GO4Align",
+    "PIVRGWeights",
 ]
 
 METHODS: tuple[type[LossWeighting], ...] = (
@@ -45,4 +47,5 @@ METHODS: tuple[type[LossWeighting], ...] = (
     GLS,
     GO4Align,
     STCH,
+    PIVRGWeights,
 )
