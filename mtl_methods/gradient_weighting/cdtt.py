@@ -44,6 +44,7 @@ class CDTT(SeesWeightedLosses, KeepsZeroGradients):
     paper: ClassVar[str] = "Nakamura, Grassi and Wolf, Neurocomputing 2022"
     equation: ClassVar[str] = "d_edm + sum_k c_k (g_k - d_edm)/|g_k - d_edm|"
     scale_law: ClassVar[str] = "other"
+    same_as: ClassVar[tuple[str, ...]] = ("edm", "imtl_g")  # until tension starts
     deviations: ClassVar[tuple[str, ...]] = (
         "The code sums the norms of the window where the paper averages; their ratio is the same.",
         "The code then turns an update that conflicts with a task (angle_correction=true), which "

@@ -45,7 +45,8 @@ class EDM(KeepsZeroGradients):
     With ``u_k = g_k / |g_k|`` and v the weights of the shortest convex combination of the u_k, the
     update is ``(sum_k v_k / |g_k|)^-1 sum_k v_k u_k``. All gradients with positive weight have the
     same angle with it, and the effective weights ``v_k / |g_k|``, scaled, sum to 1. For two tasks
-    ``d = (1/|g_1| + 1/|g_2|)^-1 (u_1 + u_2)``. Solved exactly. A vanishing gradient takes the
+    ``d = (1/|g_1| + 1/|g_2|)^-1 (u_1 + u_2)``. Solved exactly. Where all v_k are positive this is
+    the update of IMTL-G, whose weights may be negative where EDM leaves tasks out. A vanishing gradient takes the
     length of the update to zero with it; at zero the shared update is zero. Heads get their own
     gradients.
 
@@ -58,6 +59,7 @@ class EDM(KeepsZeroGradients):
     paper: ClassVar[str] = "Katrutsa et al., arXiv 2007.06937"
     equation: ClassVar[str] = "d = (sum v_k/|g_k|)^-1 sum v_k u_k, v = argmin |sum v_k u_k|"
     scale_law: ClassVar[str] = "invariant"
+    same_as: ClassVar[tuple[str, ...]] = ("imtl_g",)  # where all of its weights are positive
     deviations: ClassVar[tuple[str, ...]] = (
         "Published code stops Frank-Wolfe after 250 steps at 1e-5; here the minimum is exact.",
     )
