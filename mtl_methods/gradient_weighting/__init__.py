@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mtl_methods.core.gradient_weighting import GradientWeighting
 from mtl_methods.gradient_weighting.aligned_mtl import AlignedMTL
+from mtl_methods.gradient_weighting.cagrad import CAGrad
 from mtl_methods.gradient_weighting.cdtt import CDTT
 from mtl_methods.gradient_weighting.config import ConFIG
 from mtl_methods.gradient_weighting.db_mtl import DBMTL
@@ -37,6 +38,7 @@ __all__ = [
     "PIVRG",
     "RGW",
     "AlignedMTL",
+    "CAGrad",
     "ConFIG",
     "DualProj",
     "ExcessMTL",
@@ -53,6 +55,7 @@ __all__ = [
 ]
 
 METHODS: tuple[type[GradientWeighting], ...] = (
+    CAGrad,
     NashMTL,
     FairGrad,
     PIVRG,
