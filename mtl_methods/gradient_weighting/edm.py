@@ -46,9 +46,9 @@ class EDM(KeepsZeroGradients):
     update is ``(sum_k v_k / |g_k|)^-1 sum_k v_k u_k``. All gradients with positive weight have the
     same angle with it, and the effective weights ``v_k / |g_k|``, scaled, sum to 1. For two tasks
     ``d = (1/|g_1| + 1/|g_2|)^-1 (u_1 + u_2)``. Solved exactly. Where all v_k are positive this is
-    the update of IMTL-G, whose weights may be negative where EDM leaves tasks out. A vanishing gradient takes the
-    length of the update to zero with it; at zero the shared update is zero. Heads get their own
-    gradients.
+    the update of IMTL-G, whose weights may be negative where EDM leaves tasks out. A vanishing
+    gradient takes the length of the update to zero with it; at zero the shared update is zero.
+    Heads get their own gradients.
 
     Source: Katrutsa et al., "Follow the Bisector: a Simple Method for Multi-Objective
     Optimization" (arXiv 2007.06937, 2020); as in Proposition 4 of the uniform-loss paper.
