@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sweeps.resolve import ResolvedStudy
+    from sweeps.resolved import ResolvedStudy
     from sweeps.runner import Outcome
 
 __all__ = ["app", "main"]
@@ -33,7 +33,8 @@ app = typer.Typer(
 )
 
 StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study file (YAML) or the name of a packaged study.")
+    str,
+    typer.Argument(metavar="STUDY", help="A study file (YAML) or the name of a packaged study."),
 ]
 ResultsOption = Annotated[
     Path | None,

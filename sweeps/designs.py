@@ -15,9 +15,7 @@ __all__ = ["lattice", "sobol", "weight_points"]
 _MAX_POINTS = 100_000
 
 
-def weight_points(
-    sweep: WeightSweep, tasks: Sequence[str], seed: int
-) -> list[Mapping[str, float]]:
+def weight_points(sweep: WeightSweep, tasks: Sequence[str], seed: int) -> list[Mapping[str, float]]:
     """The weights of a sweep: by task, positive, summing to 1.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtl_methods import Need
 from sweeps.plan import Plan
-from sweeps.resolve import SCALARISATION, ResolvedStudy
+from sweeps.resolved import SCALARISATION, ResolvedStudy
 
 __all__ = ["measured_epoch_seconds", "relative_cost", "study_seconds", "variant_costs"]
 

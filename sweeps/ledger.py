@@ -1,8 +1,8 @@
 """The ledger as the driver sees it: what has ended, and how.
 
-A worker writes ``ledger/<trial_id>.json`` when its trial ends (:mod:`trainables.record`); the driver
-only writes for trials whose worker died. A damaged file counts as absent, so that its trial runs
-again.
+A worker writes ``ledger/<trial_id>.json`` when its trial ends (:mod:`trainables.record`); the
+driver only writes for trials whose worker died. A damaged file counts as absent, so that its trial
+runs again.
 """
 
 from __future__ import annotations
@@ -167,14 +167,18 @@ class Ledger:
     def _take(self, path: Path) -> Record | None:
         try:
             data = read_record(path)
-            if data["trial_id"] != path.stem:
-                raise CorruptFileError(f"the ledger record {path} belongs to another trial")
-        except (OSError, CorruptFileError, KeyError) as error:
-            self.damaged.append(path.name)
-            logger.warning("%s; its trial counts as not run", error)
+        except (OSError, CorruptFileError) as error:
+            self._leave_out(path, str(error))
+            return None
+        if data.get("trial_id") != path.stem:
+            self._leave_out(path, f"the ledger record {path} belongs to another trial")
             return None
         # The plan knows the specification; epochs are read when they are needed.
         summary = {k: v for k, v in data.items() if k not in {"epochs", "spec"}}
         record = Record(path, {**summary, "completed_epochs": len(data["epochs"])})
         self._records[record.trial_id] = record
         return record
+
+    def _leave_out(self, path: Path, reason: str) -> None:
+        self.damaged.append(path.name)
+        logger.warning("%s; its trial counts as not run", reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_methods import __version__
-from sweeps.resolve import Candidate, ResolvedStudy
+from sweeps.resolved import Candidate, ResolvedStudy
 
 __all__ = ["FORMAT", "make_manifest"]
 
@@ -129,9 +129,7 @@ def _hardware() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
         "cpus_available": len(os.sched_getaffinity(0)),
-        "memory_gib": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1
-        ),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
 
 

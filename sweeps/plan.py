@@ -14,7 +14,7 @@ from sweeps.ledger import Ledger, Record
 from sweeps.phases import PHASES
 from sweeps.phases.context import Context
 from sweeps.phases.units import Unit
-from sweeps.resolve import ResolvedStudy
+from sweeps.resolved import ResolvedStudy
 from sweeps.trials import Trial
 
 __all__ = ["PhaseCount", "Plan"]
@@ -63,9 +63,7 @@ class Plan:
         self.resolved = resolved
         self.ledger = ledger
         self.context = Context(resolved, search_folder, extend=extend)
-        self.units: list[Unit] = [
-            unit for units in PHASES.values() for unit in units(self.context)
-        ]
+        self.units: list[Unit] = [unit for units in PHASES.values() for unit in units(self.context)]
         self.ended: list[tuple[Trial, Record]] = []
         self._reused: set[str] = set()
         self._rank = {name: rank for rank, name in enumerate(PHASES)}

@@ -164,9 +164,7 @@ def trial_line(snapshot: Snapshot, trial: Trial, record: Record, selection: str)
     if record.status == "finished":
         single_task = trial.spec["reference"] is None
         measure = "headline metric" if single_task else selection
-        outcome = (
-            f"{measure} {value:.4g}" if single_task else describe_objective(selection, value)
-        )
+        outcome = f"{measure} {value:.4g}" if single_task else describe_objective(selection, value)
     else:
         outcome = f"{record.status}: {record.error.get('message') or 'no reason recorded'}"
     left = "" if math.isnan(snapshot.left) else f", about {duration(snapshot.left)} left"
@@ -210,16 +208,22 @@ def panel(snapshot: Snapshot, title: str, selection: str, stopping: str | None) 
     )
     left = "?" if math.isnan(snapshot.left) else duration(snapshot.left)
     lines = [f"{duration(snapshot.elapsed)} elapsed, about {left} left"]
-    bad = [f"{count} {status}" for status, count in snapshot.statuses.items()
-           if status != "finished"]
+    bad = [
+        f"{count} {status}" for status, count in snapshot.statuses.items() if status != "finished"
+    ]
     if bad:
         lines[0] += "; " + ", ".join(bad)
     if snapshot.best:
-        lines.append("best so far: " + ", ".join(
-            f"{variant} {describe_objective(selection, value)}"
-            for variant, value in snapshot.best[:3]
-        ))
-    lines += [f"running: {label}, epoch {epoch}/{total}" for label, epoch, total in snapshot.running]
+        lines.append(
+            "best so far: "
+            + ", ".join(
+                f"{variant} {describe_objective(selection, value)}"
+                for variant, value in snapshot.best[:3]
+            )
+        )
+    lines += [
+        f"running: {label}, epoch {epoch}/{total}" for label, epoch, total in snapshot.running
+    ]
     if stopping:
         lines.append(stopping)
     # Text, not markup: labels come from a study file.

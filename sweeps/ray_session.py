@@ -139,7 +139,7 @@ def _fitting_slots(resources: Resources) -> int:
     """How many trials fit into a cluster."""
     import ray
 
-    available = ray.cluster_resources()
+    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     slots = int(available.get("CPU", 0.0) // resources.cpus_per_trial)
     if resources.gpus_per_trial:
         slots = min(slots, int(available.get("GPU", 0.0) / resources.gpus_per_trial))
@@ -157,7 +157,7 @@ def _place(address: str | None) -> str:
 
     if address is not None:
         return f"on the cluster at {address}"
-    host = ray.util.get_node_ip_address()
+    host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     return "here, on the loopback interface only" if host == _LOOPBACK else f"here, at {host}"
 
 

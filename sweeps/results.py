@@ -29,7 +29,8 @@ import yaml
 
 from sweeps.errors import ResultsFolderError, StudyError
 from sweeps.manifest import make_manifest
-from sweeps.resolve import ResolvedStudy, resolve
+from sweeps.resolve import resolve
+from sweeps.resolved import ResolvedStudy
 from sweeps.study_file import parse_study, read_yaml
 from trainables.files import write_atomically
 
@@ -142,9 +143,7 @@ class ResultsFolder:
 
     def _describe(self, earlier: dict[str, Any] | None) -> None:
         """Writes what describes the study; an interrupted write leaves the old description."""
-        self.changed = (
-            earlier is not None and earlier.get("study_hash") != self.resolved.study_hash
-        )
+        self.changed = earlier is not None and earlier.get("study_hash") != self.resolved.study_hash
         manifest = make_manifest(self.resolved, earlier)
         try:
             for folder in (self.ledger, self.search, self.path / "checkpoints"):

@@ -18,7 +18,7 @@ from sweeps.ledger import Ledger, Record
 from sweeps.logs import sweep_logs
 from sweeps.plan import PhaseCount, Plan
 from sweeps.progress import Progress, panel, trial_line
-from sweeps.resolve import ResolvedStudy
+from sweeps.resolved import ResolvedStudy
 from sweeps.results import ResultsFolder
 from sweeps.stopping import StopRequest
 from sweeps.tables import write_tables
@@ -199,16 +199,18 @@ class _Run:
 
         resources = self.resolved.study.resources
         searcher = PlanSearcher(
-            self.plan, self.folder.path, resources=resources, events=self, first=first
+            self.plan,
+            self.folder.path,
+            resources=resources,
+            slots=session.slots,
+            events=self,
+            first=first,
         )
         errors: list[BaseException] = []
 
-        def stop() -> bool:
-            return self.stop.requested or searcher.failure is not None
-
         def work() -> None:
             try:
-                fit(searcher, splits, resources, session, stop)
+                fit(searcher, splits, resources, session, lambda: self.stop.requested)
             except BaseException as error:  # noqa: BLE001  (raised again in the main thread)
                 errors.append(error)
 
@@ -216,6 +218,7 @@ class _Run:
         thread = threading.Thread(target=work, name="ray-tune", daemon=True)
         thread.start()
         session.abandoned = self.abandoned = not self._watch(thread)
+        logger.info("trials ran in %d worker processes", len(searcher.workers))
         if self.stop.requested:
             return
         failure = searcher.failure or (errors[0] if errors else None)

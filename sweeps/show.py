@@ -1,4 +1,4 @@
-"""Tables for the terminal. Every text that comes from elsewhere is shown as it is, not as markup."""
+"""Tables for the terminal. Texts from elsewhere are shown as they are, not as markup."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeps.progress import duration
 
 if TYPE_CHECKING:
     from mtl_methods.configuration import HyperParameter
-    from sweeps.resolve import ResolvedStudy
+    from sweeps.resolved import ResolvedStudy
 
 __all__ = [
     "check_table",

@@ -121,7 +121,9 @@ class Space:
         for name, setting in self.hyperparameters.items():
             if isinstance(setting, Simplex):
                 found += [
-                    Dimension(f"method.{name}.{task}", "float", _U_LOW, _U_HIGH, default=math.exp(-1))
+                    Dimension(
+                        f"method.{name}.{task}", "float", _U_LOW, _U_HIGH, default=math.exp(-1)
+                    )
                     for task in self.tasks
                 ]
             else:
@@ -288,9 +290,7 @@ def method_settings(
     for parameter in declared:
         if parameter.name in given:
             place = f"{where}.{parameter.name}"
-            settings[parameter.name] = _given(
-                owner, parameter, given[parameter.name], place, tasks
-            )
+            settings[parameter.name] = _given(owner, parameter, given[parameter.name], place, tasks)
             if not search and not isinstance(settings[parameter.name], Constant):
                 raise StudyError(
                     f"{place}: a list or range is searched, which needs a budget; "
@@ -321,11 +321,6 @@ def _given(
             values = tuple(parameter.validate(item, owner) for item in setting.values)
             return _distinct(values)
         if isinstance(setting, Range):
-            if parameter.kind not in {"float", "int"}:
-                raise StudyError(
-                    f"{place}: {owner}: {parameter.name} takes no range; "
-                    f"it must be {parameter.valid_range}"
-                )
             low = parameter.validate(setting.low, owner)
             return Range(low, parameter.validate(setting.high, owner), setting.log)
         return Constant(parameter.validate(setting.as_yaml(), owner))

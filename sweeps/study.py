@@ -33,10 +33,10 @@ __all__ = [
     "Replicate",
     "Resources",
     "Sampler",
+    "SearchSpace",
     "Setting",
     "Simplex",
     "Study",
-    "SearchSpace",
     "WeightSweep",
     "parse_setting",
 ]
@@ -133,10 +133,14 @@ def _parse_range(value: Mapping[str, Any]) -> Setting:
         raise ValueError("a range needs both low and high")
     low, high, log = value["low"], value["high"], value.get("log", False)
     for key, bound in (("low", low), ("high", high)):
-        if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+        if (
+            isinstance(bound, bool)
+            or not isinstance(bound, int | float)
+            or not math.isfinite(bound)
+        ):
             raise ValueError(f"{key} = {bound!r} is not a finite number")
     if not isinstance(log, bool):
-        raise ValueError(f"log = {log!r} is neither true nor false")
+        raise ValueError(f"log = {log!r} is neither true nor false")  # noqa: TRY004
     if low > high:
         raise ValueError(f"low = {low!r} is above high = {high!r}")
     if log and low <= 0:
@@ -155,7 +159,7 @@ def _number_setting(low: float, high: float | None, *, low_open: bool = False) -
             values = setting.values if isinstance(setting, Choices) else (setting.as_yaml(),)
         for number in values:
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise ValueError(f"{number!r} is not a number")
+                raise ValueError(f"{number!r} is not a number")  # noqa: TRY004  (for pydantic)
             valid = low < number if low_open else low <= number
             if not (valid and math.isfinite(number) and (high is None or number < high)):
                 bound = f"{'>' if low_open else '>='} {low:g}"

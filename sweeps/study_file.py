@@ -85,8 +85,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Refuses aliases, with which a small file can grow without bound."""
         if self.check_event(yaml.events.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise StudyError(f"line {mark.line + 1}: YAML aliases are not allowed; write it out")
+            raise StudyError(f"line {self.line + 1}: YAML aliases are not allowed; write it out")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

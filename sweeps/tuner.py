@@ -9,10 +9,10 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig
 
 from sweeps.ray_session import RaySession
-from sweeps.searcher import FailureNotes, PlanSearcher, StopWhen
+from sweeps.searcher import PlanSearcher, SweepStopper, TuneEvents
 from sweeps.study import Resources
+from sweeps.worker import SweepTrainable
 from trainables.problem import Splits
-from trainables.trainable import MTLTrainable
 
 __all__ = ["fit"]
 
@@ -38,7 +38,7 @@ def fit(
         stop: Whether to stop; asked several times a second.
     """
     trainable = tune.with_resources(
-        tune.with_parameters(MTLTrainable, data=dict(splits)),
+        tune.with_parameters(SweepTrainable, data=dict(splits)),
         _request(resources),
     )
     tune.Tuner(
@@ -53,10 +53,10 @@ def fit(
         run_config=RunConfig(
             name="sweep",
             storage_path=str(session.storage),
-            stop=StopWhen(stop),
+            stop=SweepStopper(searcher, stop),
             failure_config=FailureConfig(max_failures=resources.retries),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[FailureNotes()],
+            callbacks=[TuneEvents(searcher)],
             verbose=0,
         ),
     ).fit()

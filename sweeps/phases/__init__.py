@@ -11,7 +11,6 @@ from sweeps.phases.units import Unit
 __all__ = ["PHASES"]
 
 PHASES: dict[str, Callable[[Context], list[Unit]]] = {
-    phase.NAME: phase.units
-    for phase in (baselines, search, replicate, fixed_weights, weight_sweep)
+    phase.NAME: phase.units for phase in (baselines, search, replicate, fixed_weights, weight_sweep)
 }
 """Every phase's units by its name. A new phase is one file and one entry here."""

@@ -11,7 +11,7 @@ from sweeps.asks import AskLog
 from sweeps.identity import digest
 from sweeps.phases.tuning import Tuning
 from sweeps.phases.units import Batch, Blocked
-from sweeps.resolve import Candidate, ResolvedStudy
+from sweeps.resolved import Candidate, ResolvedStudy
 from sweeps.spaces import Configuration
 from sweeps.trials import Trial
 
@@ -70,9 +70,7 @@ class Context:
         """
         if self._reference is None:
             found: dict[str, dict[str, float]] = {}
-            for task, candidate in zip(
-                self.resolved.tasks, self.resolved.baselines, strict=True
-            ):
+            for task, candidate in zip(self.resolved.tasks, self.resolved.baselines, strict=True):
                 means = self._baseline_means(
                     candidate.variant, [f"{task.name}.{metric.name}" for metric in task.metrics]
                 )

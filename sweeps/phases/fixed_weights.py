@@ -1,9 +1,9 @@
 """Fixed weights: would the weights that a dynamic method ends at have done as well?
 
 From the replicates of a source method: in each epoch the mean effective weights, normalised to sum
-1, averaged over seeds; their exponential moving average, started at the first epoch; its last value,
-normalised to sum 1. These weights, times K, are trained as static weights with the source's training
-settings, so that equal weights coincide with a plain sum of losses.
+1, averaged over seeds; their exponential moving average, started at the first epoch; its last
+value, normalised to sum 1. These weights, times K, are trained as static weights with the source's
+training settings, so that equal weights coincide with a plain sum of losses.
 
 Source: "Uniform Loss vs. Specialized Optimization", section on fixed weights (Table 2).
 """
@@ -17,7 +17,7 @@ from typing import Any
 from sweeps.phases.context import Context
 from sweeps.phases.static import static_candidate
 from sweeps.phases.units import Batch, Blocked, Unit
-from sweeps.resolve import Candidate
+from sweeps.resolved import Candidate
 from sweeps.trials import Trial
 
 NAME = "fixed_weights"
@@ -28,7 +28,9 @@ def units(context: Context) -> list[Unit]:
     fixed = context.resolved.study.fixed_weights
     if fixed is None:
         return []
-    return [_unit(context, context.resolved.candidate(source), fixed.beta) for source in fixed.sources]
+    return [
+        _unit(context, context.resolved.candidate(source), fixed.beta) for source in fixed.sources
+    ]
 
 
 def _unit(context: Context, source: Candidate, beta: float) -> Unit:
@@ -98,8 +100,9 @@ def final_weights(
     if not total > 0.0:
         raise Blocked(f"the effective weights of {variant} do not average to a positive sum")
     if min(average) < 0.0:
-        raise Blocked(f"an effective weight of {variant} averages to less than 0, which is no "
-                      "static weight")
+        raise Blocked(
+            f"an effective weight of {variant} averages to less than 0, which is no static weight"
+        )
     return {task: weight / total for task, weight in zip(tasks, average, strict=True)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mtl_methods.registry import method_info
-from sweeps.resolve import SCALARISATION, Candidate
+from sweeps.resolved import SCALARISATION, Candidate
 from sweeps.spaces import Configuration, Space
 from sweeps.study import Constant, Setting
 

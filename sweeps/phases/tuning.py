@@ -177,9 +177,7 @@ class Tuning(Unit):
         if self._log is None:
             return {}
         names = {dimension.name for dimension in self.space.dimensions()}
-        return {
-            number: point for number, point in self._log.load().items() if set(point) == names
-        }
+        return {number: point for number, point in self._log.load().items() if set(point) == names}
 
     def _optuna(self) -> optuna.Study:
         if self._study is None:

@@ -1,6 +1,6 @@
 """Weight sweep: linear scalarisation over points of the simplex, with the settings of the best LS.
 
-The points are trained as weights times K, so that equal weights coincide with a plain sum of losses.
+The points are trained as weights times K: equal weights coincide with a plain sum of losses.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from sweeps.phases.context import Context
 from sweeps.phases.static import static_candidate
 from sweeps.phases.units import Batch, Unit
-from sweeps.resolve import SCALARISATION, Candidate
+from sweeps.resolved import SCALARISATION, Candidate
 from sweeps.trials import Trial
 
 NAME = "weight_sweep"
