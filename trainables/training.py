@@ -35,7 +35,6 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from mtl_methods import Need
 from mtl_methods.errors import ConfigurationError, NonFiniteGradientError, NonFiniteLossError
@@ -43,7 +42,13 @@ from trainables.data import SplitTensors, iterate
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
-from trainables.optimizers import align_gradients, make_optimizer
+from trainables.optimizers import (
+    align_gradients,
+    clear_gradients,
+    clip_gradients,
+    make_optimizer,
+    total_norm,
+)
 from trainables.problem import Task
 from trainables.randomness import RandomStreams, derive_seed
 from trainables.replay import ForwardReplay
@@ -203,13 +208,13 @@ class Trainer:
         losses = self.problem.losses(outputs, batch)
         if replay is not None:
             replay.end_forward()
-        self._optimizer.zero_grad()
+        clear_gradients(self._parameters)
+        clear_gradients(self._own)
         self.method.backward(
             losses, self._shared, features=features if Need.FEATURES in needs else None
         )
         grad_norm, clipped = self._clip(step)
         values = {task: loss.item() for task, loss in losses.items()}
-        align_gradients(self._parameters)
         self._optimizer.step()
         statistics.add_step(
             values, items, self.method.last_step, grad_norm=grad_norm, clipped=clipped
@@ -221,18 +226,14 @@ class Trainer:
 
     def _clip(self, step: int) -> tuple[float, bool]:
         """Norm of the model's gradient and whether it was clipped."""
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        total = get_total_norm(gradients)
-        norm = total.item()
+        gradients = align_gradients(self._parameters)
+        norm = total_norm(gradients)
         if not math.isfinite(norm):
             raise self._diverged(
                 "gradient", f"the norm of the model's gradient is {norm}", None, step
             )
         limit = self.spec.training.clip_grad_norm
-        if limit is None or norm <= limit:
-            return norm, False
-        clip_grads_with_norm_(self._parameters, limit, total)
-        return norm, True
+        return norm, limit is not None and clip_gradients(gradients, norm, limit)
 
     def _check_parameters(self) -> None:
         for name, parameter in self.model.named_parameters():

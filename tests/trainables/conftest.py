@@ -4,7 +4,7 @@ import pytest
 import torch
 from trainables_fakes import FAKES
 
-from mtl_methods import registry
+from mtl_methods import make_method
 from trainables.data import DataCache
 from trainables.spec import TrialSpec
 
@@ -22,8 +22,14 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _fake_methods(monkeypatch):
-    for fake in FAKES:
-        monkeypatch.setitem(registry._CLASSES, fake.name, fake)
+    fakes = {fake.name: fake for fake in FAKES}
+
+    def make(name, **hyperparameters):
+        if name in fakes:
+            return fakes[name].from_settings(hyperparameters)
+        return make_method(name, **hyperparameters)
+
+    monkeypatch.setattr("trainables.spec.make_method", make)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.optimizers import align_gradients, make_optimizer
+from trainables.optimizers import (
+    align_gradients,
+    clear_gradients,
+    clip_gradients,
+    make_optimizer,
+    total_norm,
+)
 from trainables.spec import OPTIMIZERS, TrainingSettings
 
 
@@ -44,5 +50,32 @@ def test_momentum_is_that_of_the_settings():
 
 def test_parameters_without_gradient_are_left_alone():
     parameter = nn.Parameter(torch.ones(2))
-    align_gradients([parameter])
+    assert align_gradients([parameter]) == []
     assert parameter.grad is None
+    assert total_norm([]) == 0.0
+
+
+def test_norm_and_clipping_are_those_of_torch():
+    torch.manual_seed(0)
+    mine = [nn.Parameter(torch.zeros(shape)) for shape in ((3, 4), (5,), (2, 2, 2))]
+    theirs = [nn.Parameter(torch.zeros_like(p)) for p in mine]
+    for one, other in zip(mine, theirs, strict=True):
+        one.grad = torch.randn_like(one)
+        other.grad = one.grad.clone()
+    expected = float(nn.utils.clip_grad_norm_(theirs, 0.5))
+    gradients = align_gradients(mine)
+    norm = total_norm(gradients)
+    assert norm == pytest.approx(expected)
+    assert clip_gradients(gradients, norm, 0.5) is True
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=0.0)
+    assert clip_gradients(gradients, total_norm(gradients), 0.6) is False
+    clear_gradients(mine)
+    assert all(parameter.grad is None for parameter in mine)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_the_norm_shows_what_is_not_finite(value):
+    gradient = torch.zeros(4)
+    gradient[2] = value
+    assert not torch.isfinite(torch.tensor(total_norm([torch.ones(2), gradient])))
