@@ -21,14 +21,15 @@ _ASYMMETRY = 1e-5
 
 
 def checked_gram(gram: ArrayLike) -> Vector:
-    """Return the Gram matrix as a float64 array after the checks that cost next to nothing.
+    """Return the Gram matrix in float64, finite and exactly symmetric.
 
     Args:
-        gram: Inner products of the task gradients, shape (K, K).
+        gram: Inner products of the task gradients, shape (K, K), symmetric up to rounding; the
+            mean of mirrored entries is taken where they differ.
 
     Raises:
         ConfigurationError: It is not a square matrix with at least one row.
-        SolverError: An entry is NaN or infinite.
+        SolverError: An entry is NaN or infinite, or the matrix is not symmetric.
     """
     matrix = np.asarray(gram, dtype=np.float64)
     shape = matrix.shape
@@ -36,9 +37,18 @@ def checked_gram(gram: ArrayLike) -> Vector:
         raise ConfigurationError(
             f"a Gram matrix must have shape (K, K) with K >= 1, but this one has shape {shape}"
         )
-    # The sum is finite unless an entry is not, except for sums that overflow: look again then.
-    if not np.isfinite(matrix.sum()) and not np.isfinite(matrix).all():
+    if not np.isfinite(matrix).all():
         raise SolverError("the Gram matrix has an entry that is NaN or infinite")
+    mirrored = matrix.T
+    if (matrix != mirrored).any():
+        lengths = lengths_of(matrix)
+        gap = np.abs(matrix - mirrored)
+        if (gap > _ASYMMETRY * lengths * lengths[:, None]).any():
+            raise SolverError(
+                "the Gram matrix is not symmetric: two mirrored entries differ by up to "
+                f"{gap.max():.3g}, which is no rounding"
+            )
+        matrix = 0.5 * matrix + 0.5 * mirrored
     return matrix
 
 
@@ -80,32 +90,16 @@ def lengths_of(matrix: Vector) -> Vector:
 
 
 def unit_gram(matrix: Vector, inverse_lengths: Vector) -> Vector:
-    """Return the symmetrised Gram matrix of the unit gradients ``g_i / ||g_i||``.
+    """Return the Gram matrix of the unit gradients ``g_i / ||g_i||``, the matrix of cosines.
 
     Args:
-        matrix: Gram matrix, shape (K, K).
+        matrix: Symmetric Gram matrix, shape (K, K).
         inverse_lengths: ``1 / ||g_i||``, all finite, shape (K,).
 
     Returns:
-        The matrix of cosines, shape (K, K), exactly symmetric, with a diagonal of exactly 1.
-
-    Raises:
-        SolverError: The matrix is not symmetric beyond rounding.
+        A new matrix, shape (K, K), with a diagonal of exactly 1 (also where the norm is 0).
     """
     cosines = matrix * inverse_lengths
     cosines *= inverse_lengths[:, None]
-    transposed = cosines.T
-    gap = cosines - transposed
-    # Half of the symmetric part's rounding is gone when both triangles agree already.
-    worst = gap.max()
-    if worst > 0.0:
-        if worst > _ASYMMETRY:
-            raise SolverError(
-                "the Gram matrix is not symmetric: two mirrored entries differ by "
-                f"{worst:.1e} of the product of their gradient norms"
-            )
-        gap *= 0.5
-        cosines -= gap
-    size = matrix.shape[0]
-    cosines.ravel()[:: size + 1] = 1.0
+    cosines.ravel()[:: matrix.shape[0] + 1] = 1.0
     return cosines

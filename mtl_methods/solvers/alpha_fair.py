@@ -37,6 +37,9 @@ _PATIENCE = 8
 _STALL = 3
 """Steps without a better residual after which it is asked whether rounding is reached."""
 
+_ROUNDED = 1e-8
+"""Residual that is good enough where rounding allows no smaller one."""
+
 _HALVINGS = 30
 """Largest number of halvings of a guarded step."""
 
@@ -58,8 +61,9 @@ class AlphaFairSolution:
         residual: ``max_i |(G w)_i w_i^p / c_i - 1|``; with status ``"pareto_stationary"``
             ``||Σ λ_i g_i|| / Σ λ_i ||g_i||``.
         iterations: Newton steps.
-        status: ``"converged"``: the residual is within the tolerance. ``"inaccurate"``: it is
-            not, because float64 cannot hold it. ``"pareto_stationary"``: no solution exists.
+        status: ``"converged"``: the residual is within the tolerance, or at most 1e-8 where
+            float64 cannot hold a smaller one. ``"inaccurate"``: it is not.
+            ``"pareto_stationary"``: no solution exists.
     """
 
     weights: Vector
@@ -78,6 +82,7 @@ class _Newton(NamedTuple):
         iterations: Newton steps.
         distance: A squared distance of the unit gradients' hull from 0 that is not larger than
             the true one, or one that is exact; 0 where neither is known.
+        rounded: Whether rounding alone is left of ``C v - σ``.
     """
 
     v: Vector
@@ -85,6 +90,7 @@ class _Newton(NamedTuple):
     residual: float
     iterations: int
     distance: float
+    rounded: bool = False
 
 
 def solve_alpha_fair(
@@ -120,17 +126,20 @@ def solve_alpha_fair(
     too weak.
 
     Limits of float64: the sum ``(G w)_i`` cancels by the factor ``κ = Σ_j |G_ij| w_j / (G w)_i``,
-    so the residual cannot fall below about ``1e-16 κ``. It is harmless for norms within 1e±3 and
-    any p in [1e-2, 2]; with widely different norms and p far from 1, or gradients within about
-    1e-4 of opposing each other, status ``"inaccurate"`` says that it was reached. A weight below
-    1e-308 (p < 0.05 and a task that the max-min limit leaves out) underflows to 0 and is reported
-    as ``"inaccurate"`` as well.
+    so that no w in float64 has a residual below about ``1e-16 κ``. That is far below 1e-8 for
+    gradients of similar norms with p in [1e-2, 10], for norms spread over six decades with p in
+    [0.02, 2], and for any norms with p = 1. Widely spread norms with p far from 1, and gradients
+    within about 3e-4 of opposing each other, can reach the limit: the weights are then those of
+    a Gram matrix that differs by rounding, and the status is ``"inaccurate"``. A weight below
+    1e-308 (p < 0.02 and a task that the max-min limit leaves out) underflows to 0, which is
+    ``"inaccurate"`` as well.
 
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
         p: Exponent, positive.
         c: Positive right-hand side, shape (K,); ones where left out.
-        tolerance: Largest residual called ``"converged"``.
+        tolerance: Residual at which the iteration ends. One of up to 1e-8 is accepted where
+            rounding is reached before.
         max_iterations: Largest number of Newton steps.
         precision: Relative accuracy of the Gram matrix (of ``G_ij`` against
             ``||g_i|| ||g_j||``): float32 gradients give about 1e-7. A combination of unit
@@ -170,6 +179,7 @@ def solve_alpha_fair(
     cosines = unit_gram(matrix, inverse)
     log_lengths = np.log(lengths)
     log_c = (p - 1.0) * log_lengths
+    right: Vector | float = 1.0
     if c is not None:
         right = checked_vector(c, size, "c")
         if right.min() <= 0.0:
@@ -193,12 +203,15 @@ def solve_alpha_fair(
                 return AlphaFairSolution(
                     certificate, math.sqrt(hull.squared), newton.iterations, "pareto_stationary"
                 )
-        residual = newton.residual
         weights = newton.v * inverse
         if newton.log_v.min() < _LOG_TINY:
             weights = np.exp(newton.log_v) * inverse
-            residual = max(residual, 1.0)
-    status: AlphaFairStatus = "converged" if residual <= tolerance else "inaccurate"
+        # On the weights as returned: rounding them can cost more than the iteration left.
+        ratio = (matrix @ weights) * weights**p / right
+        residual = max(float(ratio.max()) - 1.0, 1.0 - float(ratio.min()))
+    ended = newton.rounded or newton.residual <= tolerance
+    limit = max(tolerance, _ROUNDED) if ended else tolerance
+    status: AlphaFairStatus = "converged" if residual <= limit else "inaccurate"
     return AlphaFairSolution(weights, residual, newton.iterations, status)
 
 
@@ -248,7 +261,9 @@ def _newton(
             rounding = (size + 16.0) * (np.abs(cosines) @ v)
             rounding += 4.0 * (np.abs(log_c) + p * np.abs(log_v)) * target
             if stalled >= _STALL and (np.abs(target - products) <= EPSILON * rounding).all():
-                return _Newton(v, log_v, residual, iteration, distance)
+                if best.residual > _ROUNDED:
+                    best = _Newton(v, log_v, residual, iteration, distance)
+                return best._replace(iterations=iteration, distance=distance, rounded=True)
         if iteration == _PATIENCE:
             distance = nearest_in_hull(cosines, np.ones(size)).squared
             if distance <= threshold:

@@ -1,0 +1,1 @@
+"""Makes the shared helpers in this folder (``reference``) importable from every test."""
