@@ -75,6 +75,10 @@ class ComposedMethod(Method):
         self.last_step.events.extend(self.loss.last_step.events)
         self.gradient._step_with_coefficients(inputs, coefficients.numpy())
 
+    def task_features(self, task: str, features: Tensor) -> Tensor:
+        """What the gradient weighting wants the head of a task to read."""
+        return self.gradient.task_features(task, features)
+
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Passes the losses on to both parts."""
         self.loss.after_step(losses)

@@ -8,7 +8,7 @@ import functools
 import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from mtl_methods.configuration import Configurable
 from mtl_methods.errors import (
@@ -39,6 +40,7 @@ class Need(enum.Enum):
     GRAM = "Gram matrix of task gradients"
     GRADIENTS = "full task gradients"
     FEATURES = "shared features"
+    TASK_FEATURES = "heads that read features through the method"
     VALIDATION_BATCH = "validation batch and functional model"
     EXTRA_BATCHES = "several batches per step"
     PERFORMANCE_DROPS = "performance drops per epoch"
@@ -269,6 +271,32 @@ class Method(Configurable, ABC):
         step and for methods that have none by nature.
         """
         return self.last_step.weights
+
+    def task_features(self, task: str, features: Tensor) -> Tensor:
+        """What the head of a task is to read in place of the shared features.
+
+        The features themselves unless the method declares ``Need.TASK_FEATURES``.
+        """
+        return features
+
+    def attach(self, heads: Mapping[str, nn.Module]) -> list[RemovableHandle]:
+        """Has heads read :meth:`task_features`, in training and in evaluation.
+
+        Does nothing unless the method declares ``Need.TASK_FEATURES``.
+
+        Args:
+            heads: For each task the module whose first input is the shared features.
+
+        Returns:
+            Handles that undo it.
+        """
+        if Need.TASK_FEATURES not in self.needs:
+            return []
+
+        def reader(task: str) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+            return lambda _, inputs: (self.task_features(task, inputs[0]), *inputs[1:])
+
+        return [head.register_forward_pre_hook(reader(task)) for task, head in heads.items()]
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Tells the losses of the same batch after the optimiser's step.
