@@ -21,6 +21,20 @@ _EPOCH = 2  # steps
 Forward = Callable[[Mapping[str, Tensor], int], tuple[Tensor, dict[str, Tensor]]]
 
 
+def _as_they_are(task: str, features: Tensor) -> Tensor:
+    return features
+
+
+class _Reading:
+    """What heads read, set before every pass; copies of a stage share it, as they share forward."""
+
+    def __init__(self) -> None:
+        self.task_features: Callable[[str, Tensor], Tensor] = _as_they_are
+
+    def __deepcopy__(self, memo: Any) -> _Reading:
+        return self
+
+
 @dataclass
 class Outcome:
     """One step: what the losses' gradients were, and what the method wrote.
@@ -61,6 +75,7 @@ class Stage:
         heads: For each task its head's parameters by name; names are unique over all.
         forward: ``forward(parameters, batch) -> (features, losses)``, a pure function of the named
             parameters and the number of the batch; features have shape (B, d), losses are scalar.
+        reading: Where forward finds ``task_features``, if its heads read them.
 
     Example::
 
@@ -74,12 +89,14 @@ class Stage:
         shared: Mapping[str, Tensor],
         heads: Mapping[str, Mapping[str, Tensor]],
         forward: Forward,
+        reading: _Reading | None = None,
     ) -> None:
         self.shared = dict(shared)
         self.heads = {task: dict(parameters) for task, parameters in heads.items()}
         self.forward = forward
         self.tasks = tuple(heads)
         self.steps = 0
+        self.reading = _Reading() if reading is None else reading
 
     @property
     def parameters(self) -> dict[str, Tensor]:
@@ -91,6 +108,7 @@ class Stage:
 
     def feature_dim(self) -> int:
         """Size of dimension 1 of the features."""
+        self.reading.task_features = _as_they_are
         features, _ = self.forward(self.parameters, 0)
         return features.shape[1]
 
@@ -98,6 +116,7 @@ class Stage:
         """Sets a method up for the stage's tasks."""
         first = next(iter(self.shared.values()))
         method.setup(tuple(tasks or self.tasks), dtype=first.dtype, feature_dim=self.feature_dim())
+        self.reading.task_features = method.task_features
 
     def served(
         self,
@@ -171,6 +190,9 @@ class Stage:
         """
         batch = self.steps if batch is None else batch
         chosen = tuple(self.tasks if tasks is None else tasks)
+        if Need.TASK_FEATURES in method.needs and not method.tasks:
+            self.setup(method, chosen)
+        self.reading.task_features = method.task_features
         parameters = self.parameters
         own = method.parameters() if method.tasks else []
         for parameter in (*parameters.values(), *own):
@@ -283,19 +305,22 @@ def network_stage(
         for task in names
     }
 
+    reading = _Reading()
+
     def forward(parameters: Mapping[str, Tensor], batch: int) -> tuple[Tensor, dict[str, Tensor]]:
         inputs = _normal((5, 4), 7919 * (batch + 1) + seed, dtype)
         hidden = inputs @ parameters["trunk.weight"] + parameters["trunk.bias"]
         features = torch.tanh(hidden)
         losses = {}
         for task in names:
-            output = features @ parameters[f"head.{task}.weight"] + parameters[f"head.{task}.bias"]
+            read = reading.task_features(task, features)
+            output = read @ parameters[f"head.{task}.weight"] + parameters[f"head.{task}.bias"]
             target = _normal((5, 2), 104729 * (batch + 1) + _number(task), dtype)
             size = 0.5 + _number(task) % 7 / 3.0
             losses[task] = size * ((output - target) ** 2).mean() + 0.05
         return features, losses
 
-    return Stage(shared, heads, forward)
+    return Stage(shared, heads, forward, reading)
 
 
 def matrix_stage(
@@ -320,16 +345,19 @@ def matrix_stage(
         name: {f"head.{name}": torch.zeros(1, dtype=dtype, requires_grad=True)} for name in names
     }
 
+    reading = _Reading()
+
     def forward(parameters: Mapping[str, Tensor], batch: int) -> tuple[Tensor, dict[str, Tensor]]:
         features = parameters["theta"].reshape(1, size) * 1.0
-        rows = (matrix * features).sum(1)
+        read = torch.cat([reading.task_features(name, features) for name in names])
+        rows = (matrix * read).sum(1)
         losses = {
             name: rows[k] + parameters[f"head.{name}"].sum() + values[k]
             for k, name in enumerate(names)
         }
         return features, losses
 
-    return Stage(shared, heads, forward)
+    return Stage(shared, heads, forward, reading)
 
 
 def _number(task: str) -> int:
