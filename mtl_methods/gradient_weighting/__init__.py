@@ -24,6 +24,7 @@ from mtl_methods.gradient_weighting.nash_mtl import NashMTL
 from mtl_methods.gradient_weighting.pcgrad import PCGrad
 from mtl_methods.gradient_weighting.pivrg import PIVRG
 from mtl_methods.gradient_weighting.rgw import RGW
+from mtl_methods.gradient_weighting.rotograd import RotoGrad
 from mtl_methods.gradient_weighting.sdmgrad import SDMGrad
 from mtl_methods.gradient_weighting.upgrad import UPGrad
 
@@ -50,6 +51,7 @@ __all__ = [
     "MoDo",
     "NashMTL",
     "PCGrad",
+    "RotoGrad",
     "SDMGrad",
     "UPGrad",
 ]
@@ -78,4 +80,5 @@ METHODS: tuple[type[GradientWeighting], ...] = (
     ConFIG,
     UPGrad,
     DualProj,
+    RotoGrad,
 )
