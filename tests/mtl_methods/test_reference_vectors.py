@@ -1,0 +1,62 @@
+"""Every vector that the peers' own code gave, put to our methods or listed with a reason."""
+
+from __future__ import annotations
+
+import pytest
+from adapters import ADAPTERS, EXCLUSIONS, METHOD_OF
+from reference import load_cases
+
+from mtl_methods import list_methods
+
+NO_METHODS = {
+    "delta_m": "a measure: tests/analysis",
+    "delta_p": "a measure: tests/analysis",
+    "paper-table": "printed tables: tests/analysis",
+    "alpha-fair-loss": "a transform of losses: tests/mtl_methods/transforms",
+}
+"""Cases of the file that are no methods, and where they are tested."""
+
+
+REGISTERED = set(list_methods())
+
+
+def reason_against(case):
+    """Why a case is not run, or ``None``."""
+    if case["method"] in NO_METHODS:
+        return NO_METHODS[case["method"]]
+    if METHOD_OF[case["method"]] not in REGISTERED:
+        return "method not registered"
+    return next((e.reason for e in EXCLUSIONS if e.covers(case)), None)
+
+
+CASES = load_cases()
+RUN = [case for case in CASES if reason_against(case) is None]
+
+
+@pytest.mark.parametrize("case", RUN, ids=lambda case: case["id"])
+def test_vector(case):
+    ADAPTERS[case["method"], case["variant"]](case)
+
+
+def test_every_case_is_run_or_listed():
+    missing = {
+        (case["method"], case["variant"])
+        for case in RUN
+        if (case["method"], case["variant"]) not in ADAPTERS
+    }
+    assert missing == set()
+    listed = [case for case in CASES if reason_against(case)]
+    assert len(RUN) + len(listed) == len(CASES) == 1246
+    assert len({case["id"] for case in CASES}) == len(CASES)
+
+
+def test_exclusions_are_used_and_say_why():
+    for exclusion in EXCLUSIONS:
+        assert len(exclusion.reason) > 20
+        covered = [case for case in CASES if exclusion.covers(case)]
+        assert covered, f"the exclusion {exclusion.reason!r} covers no case"
+
+
+def test_adapters_belong_to_cases():
+    known = {(case["method"], case["variant"]) for case in CASES}
+    assert set(ADAPTERS) <= known
