@@ -123,7 +123,6 @@ def test_a_real_run_with_reused_actors(make_spec, tmp_path, monkeypatch):
     from ray import tune
 
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     monkeypatch.setenv("PYTHONPATH", os.getcwd())  # noqa: PTH109
     specs = [make_spec(epochs=2, seed=seed, evaluate_test=True) for seed in (1, 2)]
     results_dir = tmp_path / "results"
