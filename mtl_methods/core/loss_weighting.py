@@ -63,6 +63,7 @@ class LossWeighting(Method):
         if given is not None:
             coefficients = coefficients * torch.as_tensor(given)
             units = [c * inputs.grad_scale for c in given.tolist()]
+            self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
         factors = [c * inputs.grad_scale for c in coefficients.tolist()]
         backward_two_ways(

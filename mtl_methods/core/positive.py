@@ -41,7 +41,7 @@ def above_floor(owner: str, tasks: tuple[str, ...], values: Tensor, floor: float
     if bool((rest <= 0.0).any()):
         row = int((rest <= 0.0).nonzero()[0])
         raise TaskError(
-            f"{owner}: the loss of task {tasks[row]!r} is {float(values[row]):g}, but it must be "
+            f"{owner}: the loss of task {tasks[row]!r} is {float(values.detach()[row]):g}, but it must be "
             f"above loss_floor = {floor:g}; set loss_floor to a lower bound of the losses"
         )
     return rest

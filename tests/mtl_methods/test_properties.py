@@ -7,7 +7,19 @@ import pytest
 from mtl_methods import list_methods, make_method
 from mtl_methods.testing import CHECKS, NotApplicable, coinciding
 
-COMPOSITIONS = ("uw+nash_mtl", "famo+fairgrad", "ls+pivrg", "log+fairgrad", "rescale+uw+nash_mtl")
+COMPOSITIONS = (
+    "uw+nash_mtl",
+    "famo+fairgrad",
+    "ls+pivrg",
+    "log+fairgrad",
+    "rescale+uw+nash_mtl",
+    "alpha_fair+rlw+fairgrad",
+    "log+moml",
+    "auto_lambda+fairgrad",
+    "uw+ls",
+    "alpha_fair+famo",
+    "rlw+db_mtl",
+)
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
