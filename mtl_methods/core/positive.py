@@ -40,9 +40,10 @@ def above_floor(owner: str, tasks: tuple[str, ...], values: Tensor, floor: float
     rest = values - floor
     if bool((rest <= 0.0).any()):
         row = int((rest <= 0.0).nonzero()[0])
+        value = float(values.detach()[row])
         raise TaskError(
-            f"{owner}: the loss of task {tasks[row]!r} is {float(values.detach()[row]):g}, but it must be "
-            f"above loss_floor = {floor:g}; set loss_floor to a lower bound of the losses"
+            f"{owner}: the loss of task {tasks[row]!r} is {value:g}, but it must be above "
+            f"loss_floor = {floor:g}; set loss_floor to a lower bound of the losses"
         )
     return rest
 

@@ -182,10 +182,6 @@ class TransformedMethod(Method):
         """What the method wants the head of a task to read."""
         return self.method.task_features(task, features)
 
-    def task_features(self, task: str, features: Tensor) -> Tensor:
-        """What the method wants the head of a task to read."""
-        return self.method.task_features(task, features)
-
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Passes on the transformed losses after the optimiser's step."""
         if Need.LOSSES_AFTER_STEP in self.needs:
