@@ -3,105 +3,24 @@
 from __future__ import annotations
 
 import copy
-import enum
-import functools
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from mtl_methods.configuration import Configurable
-from mtl_methods.errors import (
-    MissingNeedError,
-    NonFiniteLossError,
-    TaskError,
-)
+from mtl_methods.core.inputs import checked_inputs
+from mtl_methods.core.step import Family, Need, StepInputs, StepRecord
+from mtl_methods.errors import MissingNeedError, TaskError
 
 __all__ = ["Family", "Method", "Need", "StepInputs", "StepRecord"]
 
 logger = logging.getLogger("mtl_methods")
-
-Family = Literal["loss", "gradient", "composed", "bilevel"]
-
-
-class Need(enum.Enum):
-    """What a method must be given beyond ``losses`` and ``shared``; the caller serves needs."""
-
-    LOSSES = "losses"
-    LOSSES_AFTER_STEP = "losses after the step"
-    GRAM = "Gram matrix of task gradients"
-    GRADIENTS = "full task gradients"
-    FEATURES = "shared features"
-    TASK_FEATURES = "heads that read features through the method"
-    VALIDATION_BATCH = "validation batch and functional model"
-    EXTRA_BATCHES = "several batches per step"
-    PERFORMANCE_DROPS = "performance drops per epoch"
-    OWN_PARAMETERS = "own trainable parameters in the optimiser"
-
-
-@dataclass
-class StepRecord:
-    """What happened in one step, for logs.
-
-    Attributes:
-        tasks: The tasks of the step, in the order of its losses; length K.
-        weights: Effective weights, shape (K,): the coefficient of each raw task gradient in the
-            shared update; ``None`` where the method has none by nature.
-        loss_scales: Coefficients of the losses before their gradients are combined (loss
-            weighting of a composition, derivative of a transform), shape (K,), float64: what heads
-            of weight "unit" get; ``None`` for 1.
-        gram: Gram matrix of the raw task gradients, shape (K, K), float64; ``None`` if the
-            method did not compute it.
-        residual: Relative residual of the weight solver; ``None`` without a solver.
-        iterations: Iterations of the weight solver.
-        solve_seconds: Seconds spent on finding the weights, given losses or gradients.
-        events: Names of rare events in this step (also counted in ``method.counters``).
-    """
-
-    tasks: tuple[str, ...] = ()
-    weights: Tensor | None = None
-    loss_scales: NDArray[np.float64] | None = None
-    gram: NDArray[np.float64] | None = None
-    residual: float | None = None
-    iterations: int = 0
-    solve_seconds: float = 0.0
-    events: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class StepInputs:
-    """One step's inputs, checked and in canonical form.
-
-    Attributes:
-        tasks: The K tasks present, in the order of the method's tasks, whatever the order of the
-            losses was.
-        losses: The K scalar losses, with their graphs.
-        values: Their values, float64 on the CPU, shape (K,).
-        index: Position of each present task among the method's tasks, shape (K,), int64.
-        shared: The shared parameters that require a gradient.
-        heads: The parameters that count as heads; ``None`` for every other leaf of the graph.
-        features: The shared features, ``None`` if not given.
-        grad_scale: Factor on every gradient that is written (loss scaling of mixed precision).
-        extra: Further inputs for declared needs.
-    """
-
-    tasks: tuple[str, ...]
-    losses: tuple[Tensor, ...]
-    values: Tensor
-    index: Tensor
-    shared: tuple[Tensor, ...]
-    heads: tuple[Tensor, ...] | None
-    features: tuple[Tensor, ...] | None
-    grad_scale: float
-    extra: Mapping[str, Any]
 
 
 class Method(Configurable, ABC):
@@ -251,7 +170,7 @@ class Method(Configurable, ABC):
             TaskError: If losses are not scalars, have no graph, or name an unknown task.
             MissingNeedError: If a declared need was not served.
         """
-        inputs = self._check(losses, shared, heads, features, grad_scale, extra)
+        inputs = checked_inputs(self, losses, shared, heads, features, grad_scale, extra)
         self.last_step = StepRecord(tasks=inputs.tasks)
         self._warn_if_never_updated()
         self._step(inputs)
@@ -393,67 +312,6 @@ class Method(Configurable, ABC):
             raise MissingNeedError(f"{self.name} needs {what}; pass it to backward")
         return value
 
-    def _check(
-        self,
-        losses: Mapping[str, Tensor],
-        shared: Iterable[Tensor],
-        heads: Iterable[Tensor] | None,
-        features: Tensor | Sequence[Tensor] | None,
-        grad_scale: float,
-        extra: Mapping[str, Any],
-    ) -> StepInputs:
-        tasks = tuple(losses)
-        terms = tuple(losses.values())
-        if not tasks:
-            raise TaskError(f"{self.name}: the batch has no losses; skip such a batch")
-        for task, loss in zip(tasks, terms, strict=True):
-            if not isinstance(loss, Tensor) or loss.numel() != 1:
-                shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-                raise TaskError(
-                    f"{self.name}: the loss of task {task!r} must be a scalar tensor, got {shape}"
-                )
-        if not any(loss.requires_grad for loss in terms):
-            raise TaskError(f"{self.name}: no loss has a graph to differentiate")
-        values = _values(terms)
-        for task, value in zip(tasks, values.tolist(), strict=True):
-            if not math.isfinite(value):
-                raise NonFiniteLossError(task, value)
-        if isinstance(features, Tensor):
-            features = (features,)
-        if not self.tasks:
-            self.setup(
-                tasks,
-                device=terms[0].device,
-                dtype=_parameter_dtype(terms[0].dtype),
-                feature_dim=features[0].shape[1] if features and features[0].dim() > 1 else None,
-            )
-        if tasks == self.tasks:
-            index = _first_numbers(len(tasks))
-        else:
-            unknown = [task for task in tasks if task not in self.tasks]
-            if unknown:
-                raise TaskError(
-                    f"{self.name}: task {unknown[0]!r} is none of its tasks "
-                    f"({', '.join(self.tasks)}); name all tasks with setup(tasks) before the "
-                    "first step"
-                )
-            tasks = tuple(task for task in self.tasks if task in losses)
-            order = list(losses)
-            values = values[[order.index(task) for task in tasks]]
-            terms = tuple(losses[task] for task in tasks)
-            index = torch.tensor([self.tasks.index(task) for task in tasks])
-        return StepInputs(
-            tasks=tasks,
-            losses=terms,
-            values=values,
-            index=index,
-            shared=tuple(p for p in shared if p.requires_grad),
-            heads=None if heads is None else tuple(p for p in heads if p.requires_grad),
-            features=None if features is None else tuple(features),
-            grad_scale=float(grad_scale),
-            extra=extra,
-        )
-
     def _tell_in_order_of(self, losses: Mapping[str, Tensor]) -> None:
         """Brings ``last_step`` from the order of the method's tasks to that of the losses."""
         record = self.last_step
@@ -488,27 +346,3 @@ class Method(Configurable, ABC):
                 self.name,
             )
         self._own_versions = versions
-
-
-@functools.cache
-def _first_numbers(count: int) -> Tensor:
-    """0, 1, ... count - 1."""
-    return torch.arange(count)
-
-
-def _values(losses: tuple[Tensor, ...]) -> Tensor:
-    """The values of scalar losses, float64 on the CPU, shape (K,)."""
-    first = losses[0]
-    alike = all(
-        loss.dim() == 0 and loss.dtype == first.dtype and loss.device == first.device
-        for loss in losses
-    )
-    with torch.no_grad():
-        if alike:
-            return torch.stack(losses).to("cpu", torch.float64)
-        return torch.stack([loss.reshape(()).to("cpu", torch.float64) for loss in losses])
-
-
-def _parameter_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type of own parameters for losses of a type: never half precision."""
-    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -1,0 +1,88 @@
+"""What a step takes and what it leaves behind: needs, inputs, records."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Family", "Need", "StepInputs", "StepRecord"]
+
+Family = Literal["loss", "gradient", "composed", "bilevel"]
+
+
+class Need(enum.Enum):
+    """What a method must be given beyond ``losses`` and ``shared``; the caller serves needs."""
+
+    LOSSES = "losses"
+    LOSSES_AFTER_STEP = "losses after the step"
+    GRAM = "Gram matrix of task gradients"
+    GRADIENTS = "full task gradients"
+    FEATURES = "shared features"
+    TASK_FEATURES = "heads that read features through the method"
+    VALIDATION_BATCH = "validation batch and functional model"
+    EXTRA_BATCHES = "several batches per step"
+    PERFORMANCE_DROPS = "performance drops per epoch"
+    OWN_PARAMETERS = "own trainable parameters in the optimiser"
+
+
+@dataclass
+class StepRecord:
+    """What happened in one step, for logs.
+
+    Attributes:
+        tasks: The tasks of the step, in the order of its losses; length K.
+        weights: Effective weights, shape (K,): the coefficient of each raw task gradient in the
+            shared update; ``None`` where the method has none by nature.
+        loss_scales: Coefficients of the losses before their gradients are combined (loss
+            weighting of a composition, derivative of a transform), shape (K,), float64: what heads
+            of weight "unit" get; ``None`` for 1.
+        gram: Gram matrix of the raw task gradients, shape (K, K), float64; ``None`` if the
+            method did not compute it.
+        residual: Relative residual of the weight solver; ``None`` without a solver.
+        iterations: Iterations of the weight solver.
+        solve_seconds: Seconds spent on finding the weights, given losses or gradients.
+        events: Names of rare events in this step (also counted in ``method.counters``).
+    """
+
+    tasks: tuple[str, ...] = ()
+    weights: Tensor | None = None
+    loss_scales: NDArray[np.float64] | None = None
+    gram: NDArray[np.float64] | None = None
+    residual: float | None = None
+    iterations: int = 0
+    solve_seconds: float = 0.0
+    events: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class StepInputs:
+    """One step's inputs, checked and in canonical form.
+
+    Attributes:
+        tasks: The K tasks present, in the order of the method's tasks, whatever the order of the
+            losses was.
+        losses: The K scalar losses, with their graphs.
+        values: Their values, float64 on the CPU, shape (K,).
+        index: Position of each present task among the method's tasks, shape (K,), int64.
+        shared: The shared parameters that require a gradient.
+        heads: The parameters that count as heads; ``None`` for every other leaf of the graph.
+        features: The shared features, ``None`` if not given.
+        grad_scale: Factor on every gradient that is written (loss scaling of mixed precision).
+        extra: Further inputs for declared needs.
+    """
+
+    tasks: tuple[str, ...]
+    losses: tuple[Tensor, ...]
+    values: Tensor
+    index: Tensor
+    shared: tuple[Tensor, ...]
+    heads: tuple[Tensor, ...] | None
+    features: tuple[Tensor, ...] | None
+    grad_scale: float
+    extra: Mapping[str, Any]
