@@ -139,8 +139,9 @@ def _sentence(
     if np.isnan(found["low"]):
         return f"{said}: {name} differs by {found['difference']:+.2f}, with one seed only."
     level = round(100 * (1 - 2 * alpha))
-    return (
+    text = (
         f"{said}: {name} differs by {found['difference']:+.2f} "
         f"({level} % interval {found['low']:+.2f} to {found['high']:+.2f}; margin ±{margin:g}, "
         f"p = {found['p_equivalence']:.3f} for equivalence)."
     )
+    return text.replace("-", "−")

@@ -108,7 +108,7 @@ def save(figure: Figure, directory: Path, name: str) -> tuple[Path, Path]:
     directory.mkdir(parents=True, exist_ok=True)
     png, svg = directory / f"{name}.png", directory / f"{name}.svg"
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, not again for each format
+    figure.set_layout_engine(None)  # laid out once, not again for each format
     figure.savefig(png, metadata={"Software": None})
     figure.savefig(svg, metadata={"Date": None, "Creator": None})
     return png, svg

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from analysis.figures import draw_all
-from analysis.report import sections
-from analysis.report.findings import findings
+from analysis.report.findings import findings, warnings
+from analysis.report.methods_text import methods_text
 from analysis.report.page import Page, render
+from analysis.report.payload import payload
+from analysis.report.sections import sections
+from analysis.report.study import StudyAnalysis
 from analysis.results import Results, load
-from analysis.scores import stl_reference
-from analysis.summary import summarise
 
 
 @dataclass(frozen=True)
@@ -44,31 +44,25 @@ def write_report(results_dir: str | Path) -> ReportPaths:
         AnalysisError: The folder cannot be read at all (see `load`).
     """
     results = load(results_dir, strict=False)
-    summary = summarise(results)
+    study = StudyAnalysis(results)
     summary_path = results.path / "summary.csv"
-    summary.to_csv(summary_path, index=False)
+    study.summary.to_csv(summary_path, index=False)
     drawn = draw_all(results, results.path / "figures")
-    tables = [
-        sections.summary_table(results, summary),
-        sections.metrics_table(results, summary),
-        sections.fixed_dynamic_table(results),
-        sections.failures_table(results),
-        sections.trials_counts(results),
-    ]
     page = Page(
         title=results.name,
         subtitle=_subtitle(results),
-        findings=findings(results, summary),
-        warnings=_warnings(results, summary),
+        findings=findings(study),
+        warnings=warnings(study),
         problems=results.problems,
-        tables={table.name: table for table in tables if table is not None},
-        figures={figure.spec.name: figure for figure in drawn},
+        sections=sections(study, {figure.spec.name: figure for figure in drawn}),
+        methods_text=methods_text(study),
         facts=_facts(results),
         documents={
             "study.yaml as run": yaml.safe_dump(
                 dict(results.study), sort_keys=False, allow_unicode=True
             )
         },
+        data=payload(results),
     )
     report = results.path / "report.html"
     report.write_text(render(page), encoding="utf-8")
@@ -78,7 +72,7 @@ def write_report(results_dir: str | Path) -> ReportPaths:
 
 def _subtitle(results: Results) -> str:
     problem = results.manifest.get("problem", {})
-    made = results.manifest.get("created", "")
+    made = str(results.manifest.get("created", ""))
     return (
         f"{problem.get('name', 'problem')}: {', '.join(results.tasks)}"
         + (f" · {made}" if made else "")
@@ -86,35 +80,13 @@ def _subtitle(results: Results) -> str:
     )
 
 
-def _warnings(results: Results, summary: pd.DataFrame) -> list[str]:
-    warnings = list(stl_reference(results).problems)
-    if results.manifest.get("fixture"):
-        warnings.append(
-            "The data of this study is a generated fixture: the numbers say nothing about the "
-            "real data set."
-        )
-    lonely = summary[(summary["kind"] == "method") & (summary["seeds"] == 1)]
-    if not lonely.empty:
-        warnings.append(
-            f"One seed only for {', '.join(lonely['label'])}: no spread is known, differences may "
-            "be noise."
-        )
-    silent = summary[(summary["kind"] == "method") & (summary["seeds"] == 0)]
-    if not silent.empty:
-        warnings.append(
-            f"No finished replicate of {', '.join(silent['label'])}: no result on the test split."
-        )
-    return warnings
-
-
 def _facts(results: Results) -> dict[str, Mapping[str, Any]]:
     manifest = results.manifest
     problem = {key: value for key, value in manifest.get("problem", {}).items() if key != "tasks"}
     groups: dict[str, Any] = {
         "Problem": problem,
-        "Protocol": {
-            key: value for key, value in results.study.items() if not isinstance(value, list)
-        },
+        "Protocol": results.study.get("protocol", {}),
+        "Search space": results.study.get("search_space", {}),
         "Budgets": manifest.get("budgets", {}),
         "Versions": manifest.get("versions", {}),
         "Hardware": manifest.get("hardware", {}),

@@ -1,54 +1,239 @@
-"""The findings paragraph: sentences made from the numbers, each with its evidence."""
+"""The findings paragraph: sentences made from the numbers, each with a link to its evidence."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
 
+from analysis.report.study import StudyAnalysis
 from analysis.report.tables import number
-from analysis.results import Results
+from analysis.scores import EQUAL_WEIGHTING
+from analysis.standing import AHEAD, BEHIND
+from analysis.statistics import detectable_effect
+
+NAMES = {"delta_mtm": "Δmtm", "delta_p": "Δp"}
 
 
-def findings(results: Results, summary: pd.DataFrame) -> list[dict[str, str]]:
-    """What the results say, most important first.
+@dataclass(frozen=True)
+class Finding:
+    """A sentence, and the identifier of the table or figure that shows it."""
 
-    Args:
-        results: A loaded folder.
-        summary: Its `summarise` table.
+    text: str
+    evidence: str
 
-    Returns:
-        One mapping for each sentence: ``text`` and the ``evidence`` identifier in the report.
-    """
-    methods = summary[(summary["kind"] == "method") & (summary["seeds"] > 0)]
-    said = []
-    ranked = methods.dropna(subset=["delta_mtm"])
-    if not ranked.empty:
-        best = ranked.iloc[0]
-        text = (
-            f"{best['label']} has the best mean Δmtm, {_with_error(best)} against single-task "
-            f"over {_seeds(best)}"
+
+def findings(study: StudyAnalysis) -> list[Finding]:
+    """What the results say, most important first; empty without a finished method."""
+    said = [
+        _best(study),
+        _separated(study),
+        _against_equal(study),
+        _against_sweep(study),
+        *_fixed(study),
+        _fairest(study),
+        _similarity(study),
+        _wrong(study),
+    ]
+    return [finding for finding in said if finding is not None]
+
+
+def warnings(study: StudyAnalysis) -> list[str]:
+    """What weakens the evidence."""
+    results, summary = study.results, study.summary
+    found = list(study.reference.problems)
+    if results.manifest.get("fixture"):
+        found.append(
+            "The data of this study is a generated fixture: the numbers say nothing about the "
+            "real data set."
         )
-        if len(ranked) > 1:
-            second = ranked.iloc[1]
-            text += f"; {second['label']} follows with {_with_error(second)}"
-        said.append({"text": text + ".", "evidence": "summary"})
-    wrong = len(results.diverged), len(results.failed)
-    if any(wrong):
-        said.append(
-            {
-                "text": f"Of {len(results.trials)} trials {wrong[0]} diverged and {wrong[1]} "
-                "failed; none of them enters a mean.",
-                "evidence": "failures",
-            }
+    methods = summary[summary["kind"] == "method"]
+    lonely, silent = methods[methods["seeds"] == 1], methods[methods["seeds"] == 0]
+    if not lonely.empty:
+        found.append(
+            f"One seed only for {_join(lonely['label'])}: no spread is known, differences may be "
+            "noise."
         )
-    return said
+    if not silent.empty:
+        found.append(
+            f"No finished replicate of {_join(silent['label'])}: no result on the test split."
+        )
+    if study.unequal_budgets:
+        found.append(study.unequal_budgets)
+    for row in study.borders.to_dict("records"):
+        where = "range searched" if row["recorded"] else "values tried"
+        found.append(
+            f"The best {row['parameter']} of {results.label(str(row['name']))}, "
+            f"{row['value']:.3g}, lies at the {'lower' if row['side'] == 'low' else 'upper'} end "
+            f"of the {where} ({row['low']:.3g} to {row['high']:.3g}): a better value may lie "
+            "outside."
+        )
+    return found
 
 
-def _with_error(row: pd.Series) -> str:
-    text = f"{number(row['delta_mtm'], 2)}"
-    if pd.notna(row["delta_mtm_se"]):
-        text += f" ± {number(row['delta_mtm_se'], 2)}"
+def _best(study: StudyAnalysis) -> Finding | None:
+    methods = study.methods
+    if methods.empty:
+        return None
+    best = methods.iloc[0]
+    against = "single-task" if study.measure == "delta_mtm" else "equal weighting"
+    text = (
+        f"{best['label']} has the best mean {NAMES[study.measure]}: "
+        f"{_with_error(best, study.measure)} against {against} over {_seeds(int(best['seeds']))}"
+    )
+    interval = study.intervals
+    own = interval[
+        (interval["variant"] == best["variant"]) & (interval["measure"] == study.measure)
+    ].dropna(subset=["low"])
+    if not own.empty:
+        text += (
+            f" (95 % interval {number(own['low'].iloc[0], 2)} to {number(own['high'].iloc[0], 2)}"
+            ", with the uncertainty of the single-task models)"
+        )
+    if len(methods) > 1:
+        second = methods.iloc[1]
+        text += f"; {second['label']} follows with {_with_error(second, study.measure)}"
+    return Finding(text + ".", "summary")
+
+
+def _separated(study: StudyAnalysis) -> Finding | None:
+    """Whether the lead is more than noise."""
+    methods, pairs = study.methods, study.pairs
+    if len(methods) < 2 or pairs.empty:
+        return None
+    best = str(methods.iloc[0]["variant"])
+    own = pairs[(pairs["first"] == best) | (pairs["second"] == best)]
+    if own.empty:
+        return None
+    other = np.where(own["first"] == best, own["second"], own["first"])
+    close = [
+        study.results.label(str(name))
+        for name, sure in zip(other, own["significant"], strict=True)
+        if not sure
+    ]
+    seeds = int(own["seeds"].iloc[0])
+    label = study.results.label(best)
+    if not close:
+        text = f"Its lead over every other method is significant (paired t tests, Holm; {seeds} "
+        return Finding(f"{text}seeds).", "pairs")
+    text = (
+        f"{label} is not distinguishable from {_join(close)} with {_seeds(seeds)} "
+        f"(paired t tests, Holm-corrected)"
+    )
+    closest = own[~own["significant"]]["seeds_needed"].min()
+    if np.isfinite(closest) and closest > seeds:
+        text += f"; if the effect is as large as it looks, a claim needs about {closest:.0f} seeds"
+    elif seeds > 1:
+        text += f"; {seeds} seeds show only differences of {detectable_effect(seeds):.1f} "
+        text += "standard deviations or more"
+    return Finding(text + ".", "pairs")
+
+
+def _against_equal(study: StudyAnalysis) -> Finding | None:
+    methods = study.methods
+    places = (methods["variant"] == EQUAL_WEIGHTING).to_numpy().nonzero()[0]
+    if not len(places) or len(methods) < 2:
+        return None
+    place = int(places[0])
+    equal = methods.iloc[place]
+    pairs = study.pairs
+    better = worse = 0
+    for row in pairs.to_dict("records"):
+        if EQUAL_WEIGHTING in (row["first"], row["second"]) and row["significant"]:
+            ahead = (row["difference"] > 0) == (row["second"] == EQUAL_WEIGHTING)
+            better, worse = better + ahead, worse + (not ahead)
+    text = (
+        f"Linear scalarisation ({equal['label']}) is at {_with_error(equal, study.measure)}, "
+        f"place {place + 1} of {len(methods)}"
+    )
+    if not pairs.empty:
+        text += f"; {better} methods are significantly better, {worse} worse"
+    return Finding(text + ".", "pairs" if not pairs.empty else "summary")
+
+
+def _against_sweep(study: StudyAnalysis) -> Finding | None:
+    table = study.standing
+    if table.empty:
+        return None
+    names = {
+        verdict: [
+            study.results.label(str(name))
+            for name in table.loc[table["verdict"] == verdict, "variant"]
+        ]
+        for verdict in (AHEAD, BEHIND)
+    }
+    on_it = len(table) - len(names[AHEAD]) - len(names[BEHIND])
+    parts = []
+    if names[AHEAD]:
+        parts.append(f"{_join(names[AHEAD])} reach{_es(names[AHEAD])} trade-offs beyond it")
+    if on_it:
+        parts.append(f"{on_it} {'lie' if on_it > 1 else 'lies'} on it within seed noise")
+    if names[BEHIND]:
+        parts.append(f"{_join(names[BEHIND])} fall{'s' if len(names[BEHIND]) == 1 else ''} behind")
+    text = f"Against the front of swept fixed weights: {'; '.join(parts)}."
+    return Finding(text, "standing")
+
+
+def _fixed(study: StudyAnalysis) -> list[Finding]:
+    table = study.equivalence
+    return [] if table.empty else [Finding(text, "fixed_dynamic") for text in table["sentence"]]
+
+
+def _fairest(study: StudyAnalysis) -> Finding | None:
+    methods = study.methods.dropna(subset=["worst_drop"])
+    if len(methods) < 2 or len(study.results.tasks) < 2:
+        return None
+    fair = methods.sort_values("worst_drop", kind="stable").iloc[0]
+    drops = {task: float(fair[f"drop.{task}"]) for task in study.results.tasks}
+    worst = max(drops, key=drops.__getitem__)
+    text = (
+        f"{fair['label']} treats its worst task best: it loses at most "
+        f"{number(float(fair['worst_drop']), 2)} % on any task (on average most on {worst})"
+    )
+    if fair["variant"] == methods.iloc[0]["variant"]:
+        text += ", so the best method is also the fairest by this measure"
+    return Finding(text + ".", "summary")
+
+
+def _similarity(study: StudyAnalysis) -> Finding | None:
+    found = study.similarity
+    if np.isnan(found["similarity"]) or np.isnan(found["gain"]):
+        return None
+    text = (
+        f"Task gradients agree with their mean at a cosine of {found['similarity']:.2f} on average;"
+        f" the best method gains {found['gain']:.1f} percentage points over equal weights."
+    )
+    return Finding(text, "figure-similarity")
+
+
+def _wrong(study: StudyAnalysis) -> Finding | None:
+    results = study.results
+    diverged, failed = len(results.diverged), len(results.failed)
+    if not diverged and not failed:
+        return None
+    text = (
+        f"Of {len(results.trials)} trials {diverged} diverged and {failed} failed; none of them "
+        "enters a mean."
+    )
+    return Finding(text, "failures")
+
+
+def _with_error(row: pd.Series, measure: str) -> str:
+    text = number(float(row[measure]), 2)
+    if pd.notna(row[f"{measure}_se"]):
+        text += f" ± {number(float(row[f'{measure}_se']), 2)}"
     return text + " %"
 
 
-def _seeds(row: pd.Series) -> str:
-    return f"{row['seeds']} seed" + ("" if row["seeds"] == 1 else "s")
+def _seeds(count: int) -> str:
+    return f"{count} seed" + ("" if count == 1 else "s")
+
+
+def _es(names: list[str]) -> str:
+    return "es" if len(names) == 1 else ""
+
+
+def _join(names: list[str] | pd.Series) -> str:
+    listed = [str(name) for name in names]
+    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"

@@ -12,8 +12,9 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures import DrawnFigure
-from analysis.report.tables import Table
+from analysis.report.findings import Finding
+from analysis.report.payload import script_json
+from analysis.report.sections import Section
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,32 @@ class Page:
         findings: Sentences of the answer, each with the identifier of its evidence.
         warnings: What weakens the evidence.
         problems: What is wrong with the folder.
-        tables: All tables by name.
-        figures: Static figures by name.
+        sections: Tables, plots and figures.
+        methods_text: Paragraphs for a paper's appendix.
         facts: Protocol, versions, hardware: groups of name and value.
         documents: Longer texts shown as they are: title and text.
+        data: Data of the interactive plots.
     """
 
     title: str
     subtitle: str
-    findings: Sequence[Mapping[str, str]]
+    findings: Sequence[Finding]
     warnings: Sequence[str]
     problems: Sequence[str]
-    tables: Mapping[str, Table]
-    figures: Mapping[str, DrawnFigure]
+    sections: Sequence[Section]
+    methods_text: Sequence[str]
     facts: Mapping[str, Mapping[str, Any]]
     documents: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def anchors(self) -> set[str]:
+        """Identifiers that a finding can link to."""
+        found = {section.name for section in self.sections}
+        for section in self.sections:
+            found |= {table.name for table in section.tables}
+            found |= {f"figure-{figure.spec.name}" for figure in section.figures}
+        return found
 
 
 def render(page: Page) -> str:
@@ -55,9 +67,13 @@ def render(page: Page) -> str:
     environment.filters["svg_uri"] = _svg_uri
     environment.filters["plain"] = plain
     template = environment.get_template("report.html.j2")
-    # Only this package's own two files are trusted; everything else is escaped.
-    css, js = Markup(_asset("report.css")), Markup(_asset("report.js"))  # noqa: S704
-    return template.render(page=page, css=css, js=js)
+    # Trusted: this package's own two files, and JSON without any "<"; all else is escaped.
+    trusted = {
+        "css": Markup(_asset("report.css")),  # noqa: S704
+        "js": Markup("\n".join(_asset(name) for name in ("base.js", "plots.js"))),  # noqa: S704
+        "data": Markup(script_json(page.data)),  # noqa: S704
+    }
+    return template.render(page=page, **trusted)
 
 
 def plain(value: Any) -> str:

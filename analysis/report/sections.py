@@ -1,175 +1,141 @@
-"""The tables of a report, from the analysis functions' data frames."""
+"""The sections of a report: which tables, figures and interactive plots, in which order."""
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from analysis.fixed_dynamic import fixed_versus_dynamic
-from analysis.report.tables import Column, Table
-from analysis.results import ERROR_COLUMNS, Results
-from analysis.scores import MEASURE_LABELS, MEASURES
+from analysis.figures import DrawnFigure
+from analysis.report import study_tables as tables
+from analysis.report.study import StudyAnalysis
+from analysis.report.tables import Table
 
-PERCENT_DIGITS = {"jain_index": 4, "gini": 4}
+MANY_TASKS = 2
 
 
-def summary_table(results: Results, summary: pd.DataFrame) -> Table:
-    """Measures of every method."""
-    columns = [
-        Column("label", "method"),
-        Column("seeds", "seeds"),
-        *(
-            Column(
-                name,
-                MEASURE_LABELS[name],
-                PERCENT_DIGITS.get(name, 2),
-                f"{name}_se",
-                "high" if higher else "low",
-            )
-            for name, higher in MEASURES.items()
-            if summary[name].notna().any()
+@dataclass(frozen=True)
+class Widget:
+    """An interactive plot that the page's script fills: its name there, heading and caption."""
+
+    name: str
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page with a heading; `note` explains how to read it."""
+
+    name: str
+    title: str
+    note: str = ""
+    tables: Sequence[Table] = field(default=())
+    widgets: Sequence[Widget] = field(default=())
+    figures: Sequence[DrawnFigure] = field(default=())
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.tables or self.widgets or self.figures)
+
+
+TRADE_OFF = Widget(
+    "tradeoff",
+    "Trade-off, interactive",
+    "Every trial on two metrics; the dashed lines are single-task. Point at a mark for its trial "
+    "and hyper-parameters; click it, a name below or a table row to isolate a method.",
+)
+WEIGHTS = Widget(
+    "weights",
+    "Effective weights, interactive",
+    "Mean over seeds of the normalised effective weights, with the standard deviation as a band "
+    "and the moving average dotted. Point at the plot to read an epoch.",
+)
+SEARCH = Widget(
+    "search",
+    "Search, interactive",
+    "Best validation objective against the configurations tried (line), and every configuration "
+    "(marks). Point at a mark for its hyper-parameters.",
+)
+
+
+def sections(study: StudyAnalysis, drawn: Mapping[str, DrawnFigure]) -> list[Section]:
+    """The sections that have something to show.
+
+    Args:
+        study: The analysed folder.
+        drawn: Static figures by name.
+
+    Returns:
+        Sections in the page's order.
+    """
+
+    def figures(*names: str) -> list[DrawnFigure]:
+        return [drawn[name] for name in names if name in drawn]
+
+    results = study.results
+    finished = not results.finished.empty
+    several = len(results.tasks) >= MANY_TASKS
+    has_weights = "weights" in drawn
+    has_search = "best_so_far" in drawn
+    found = [
+        Section(
+            "methods",
+            "Methods compared",
+            tables=_some(
+                tables.summary_table(study),
+                tables.intervals_table(study),
+                tables.metrics_table(study),
+            ),
+            figures=figures("delta_mtm", "intervals"),
         ),
-        *(
-            Column(name, MEASURE_LABELS[name], 2, best="low")
-            for name in ("mean_rank", "mean_rank_metrics")
-            if summary[name].notna().any()
+        Section(
+            "trade-off",
+            "Trade-off between tasks and the front of fixed weights",
+            tables=_some(tables.standing_table(study), tables.hypervolume_table(study)),
+            widgets=[TRADE_OFF] if finished and several else [],
+            figures=figures("trade_off", "standing", "parallel", "scatter_matrix"),
         ),
-        Column("seconds_per_epoch", "s / epoch ↓", 3, best="low"),
-        Column("n_diverged", "diverged"),
-        Column("n_failed", "failed"),
-    ]
-    return Table(
-        "summary",
-        "Summary",
-        summary,
-        columns,
-        "Mean ± standard error over seeds on the test split, best value of each column bold "
-        "(single-task excepted). Diverged and failed trials of all phases are counted, never "
-        "averaged.",
-        row_variant="variant",
-    )
-
-
-def metrics_table(results: Results, summary: pd.DataFrame) -> Table:
-    """Raw test metrics of every method."""
-    columns = [Column("label", "method"), Column("seeds", "seeds")]
-    for metric in results.metrics:
-        column = metric.column("test")
-        best = "high" if metric.higher_is_better else "low"
-        columns.append(Column(column, metric.label, _digits(summary[column]), f"{column}_se", best))
-    return Table(
-        "metrics",
-        "Metrics",
-        summary,
-        columns,
-        "Test metrics, mean ± standard error over seeds.",
-        row_variant="variant",
-    )
-
-
-def fixed_dynamic_table(results: Results) -> Table | None:
-    """Fixed beside dynamic weights; None if none were trained."""
-    frame = fixed_versus_dynamic(results)
-    if frame.empty:
-        return None
-    label = MEASURE_LABELS["delta_mtm"]
-    columns = [
-        Column("label", "weights from"),
-        Column("equal", f"equal weights {label}", 2, "equal_se"),
-        Column("fixed", f"fixed weights {label}", 2, "fixed_se"),
-        Column("dynamic", f"dynamic {label}", 2, "dynamic_se"),
-        Column("difference", "fixed − dynamic", 2),
-        *(
-            Column(f"weight.{task}", f"weight of {task}", 3)
-            for task in results.tasks
-            if frame[f"weight.{task}"].notna().any()
+        Section(
+            "fixed",
+            "Fixed against dynamic weights",
+            tables=_some(tables.fixed_dynamic_table(study)),
+            widgets=[WEIGHTS] if has_weights else [],
+            figures=figures("weights", "equivalence", "distance_to_equal"),
         ),
-    ]
-    return Table(
-        "fixed_dynamic",
-        "Fixed against dynamic weights",
-        frame,
-        columns,
-        "Linear scalarisation trained with the weights that a dynamic method ended with, beside "
-        "the method itself and equal weights (Table 2 of “Uniform Loss vs. Specialized "
-        "Optimization”).",
-        row_variant="source",
-    )
-
-
-def failures_table(results: Results) -> Table | None:
-    """Every trial that did not finish; None if all did."""
-    ended_badly = pd.concat([results.diverged, results.failed])
-    if ended_badly.empty:
-        return None
-    frame = ended_badly[["trial_id", "phase", "variant", "seed", "status", *ERROR_COLUMNS]]
-    columns = [
-        Column("status", "status"),
-        Column("variant", "method"),
-        Column("phase", "phase"),
-        Column("seed", "seed"),
-        Column("error_task", "task"),
-        Column("error_epoch", "epoch"),
-        Column("error_step", "step"),
-        Column("error_type", "error"),
-        Column("error_message", "message"),
-        Column("trial_id", "trial"),
-    ]
-    return Table(
-        "failures",
-        "Trials that did not finish",
-        frame.reset_index(drop=True),
-        columns,
-        "These trials are counted in the tables and enter no mean.",
-        row_variant="variant",
-        long=True,
-    )
-
-
-def trials_counts(results: Results) -> Table:
-    """Trials, epochs and seconds spent on every method in every phase."""
-    trials = results.trials.assign(
-        finished=results.trials["status"] == "finished",
-        diverged=results.trials["status"] == "diverged",
-        failed=results.trials["status"] == "failed",
-    )
-    trials = trials[~trials["phase"].isin(["weight_sweep", "sensitivity"])]
-    frame = (
-        trials.groupby(["phase", "variant"], sort=False)
-        .agg(
-            trials=("trial_id", "size"),
-            configurations=("configuration_id", "nunique"),
-            finished=("finished", "sum"),
-            diverged=("diverged", "sum"),
-            failed=("failed", "sum"),
-            epochs=("epochs", "sum"),
-            seconds=("seconds", "sum"),
-        )
-        .reset_index()
-    )
-    columns = [
-        Column("phase", "phase"),
-        Column("variant", "method"),
-        *(
-            Column(name, name)
-            for name in ("configurations", "trials", "finished", "diverged", "failed", "epochs")
+        Section(
+            "fairness-section",
+            "Fairness",
+            tables=_some(tables.fairness_table(study)),
+            figures=figures("fairness"),
         ),
-        Column("seconds", "seconds", 1),
+        Section(
+            "statistics",
+            "Statistics",
+            tables=_some(tables.ranks_table(study), tables.pairs_table(study)),
+            figures=figures("critical_difference"),
+        ),
+        Section(
+            "training",
+            "What happens in training",
+            tables=_some(tables.losses_table(study), tables.time_table(study)),
+            figures=figures("similarity", "losses", "time"),
+        ),
+        Section(
+            "search-section",
+            "How well everything was tuned",
+            tables=_some(
+                tables.neighbours_table(study),
+                tables.borders_table(study),
+                tables.budgets_table(study),
+            ),
+            widgets=[SEARCH] if has_search else [],
+            figures=figures("best_so_far", "responses", "importance"),
+        ),
+        Section("went-wrong", "What went wrong", tables=_some(tables.failures_table(study))),
     ]
-    return Table(
-        "budgets",
-        "What was spent",
-        frame,
-        columns,
-        "Trials, epochs and seconds of training and evaluation by phase and method.",
-        row_variant="variant",
-        long=True,
-    )
+    return [section for section in found if not section.empty]
 
 
-def _digits(values: pd.Series) -> int:
-    """Enough decimals for four significant digits of the largest value."""
-    largest = float(values.abs().max()) if values.notna().any() else 1.0
-    for digits in range(1, 7):
-        if largest * 10**digits >= 1000:
-            return digits
-    return 6
+def _some(*found: Table | None) -> list[Table]:
+    return [table for table in found if table is not None]

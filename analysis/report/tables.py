@@ -49,6 +49,7 @@ class Column:
         error: Column with the standard error, written as "value ± error".
         best: Which value is set in bold: ``"high"``, ``"low"`` or None.
         hint: Explanation shown on hover.
+        floored: Write a positive value below the last decimal as "< 0.001", as for p-values.
     """
 
     key: str
@@ -57,6 +58,12 @@ class Column:
     error: str | None = None
     best: str | None = None
     hint: str = ""
+    floored: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it holds numbers, which are set flush right."""
+        return self.digits is not None
 
 
 @dataclass(frozen=True)
@@ -80,20 +87,27 @@ class Table:
     caption: str = ""
     row_variant: str | None = None
     long: bool = False
+    most_rows: int = 500
     cells: list[list[Cell]] = field(init=False)
 
     def __post_init__(self) -> None:
         bests = {column.key: _best(self.frame, column) for column in self.columns}
-        records: list[dict[Any, Any]] = self.frame.to_dict("records")
+        shown = self.frame.head(self.most_rows)
+        records: list[dict[Any, Any]] = shown.to_dict("records")
         cells = [[_cell(row, c, bests[c.key]) for c in self.columns] for row in records]
         object.__setattr__(self, "cells", cells)
 
     @property
     def variants(self) -> list[str]:
-        """The variant each row is about ("" where none): what a click on it isolates."""
+        """The method each row is about ("" where none): what a click on it isolates."""
         if self.row_variant is None:
-            return [""] * len(self.frame)
-        return [str(name) for name in self.frame[self.row_variant]]
+            return [""] * len(self.cells)
+        return [family(str(name)) for name in self.frame[self.row_variant].head(self.most_rows)]
+
+    @property
+    def hidden_rows(self) -> int:
+        """Rows beyond `most_rows`, which only the CSV has."""
+        return max(0, len(self.frame) - self.most_rows)
 
     def csv(self) -> str:
         """All values of the shown columns, unrounded, with errors as columns of their own."""
@@ -128,6 +142,12 @@ class Table:
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
+def family(variant: str) -> str:
+    """What a click isolates: a method together with its fixed weights."""
+    inner = variant.startswith("fixed(") and variant.endswith(")")
+    return variant[6:-1] if inner else variant
+
+
 def escape_latex(text: str) -> str:
     """Text as LaTeX that prints it."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in text)
@@ -145,6 +165,15 @@ def number(value: float, digits: int) -> str:
     return text.replace("-", "−")
 
 
+def decimals(values: pd.Series) -> int:
+    """Enough decimals for four significant digits of the largest value."""
+    largest = float(values.abs().max()) if values.notna().any() else 1.0
+    for digits in range(1, 7):
+        if largest * 10**digits >= 1000:
+            return digits
+    return 6
+
+
 def _cell(row: dict[Any, Any], column: Column, best: float | None) -> Cell:
     value = row.get(column.key)
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
@@ -156,6 +185,8 @@ def _cell(row: dict[Any, Any], column: Column, best: float | None) -> Cell:
         text = f"{value:g}" if isinstance(value, float) else str(value)
         return Cell(text, float(value) if numeric else None, best=False)
     text = number(float(value), column.digits)
+    if column.floored and 0 < value < 10.0**-column.digits:
+        text = f"< {10.0**-column.digits:.{column.digits}f}"
     error = row.get(column.error) if column.error else None
     if error is not None and not math.isnan(error):
         text += f" ± {number(float(error), column.digits)}"

@@ -1,0 +1,119 @@
+"""Everything that one report computes from a folder, each once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from analysis import search, tuning_checks, understanding
+from analysis.bootstrap import bootstrap_intervals
+from analysis.equivalence import fixed_equivalence
+from analysis.fairness import fairness_sweep
+from analysis.results import Results
+from analysis.scores import MEASURES, Reference, main_measure, stl_reference
+from analysis.standing import hypervolumes, standing
+from analysis.statistics import RankTest, block_table, paired_tests, rank_test
+from analysis.summary import summarise
+
+
+@dataclass(frozen=True)
+class StudyAnalysis:
+    """The analyses of one results folder, computed when first asked for."""
+
+    results: Results
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """See `summary.summarise`."""
+        return summarise(self.results)
+
+    @cached_property
+    def measure(self) -> str:
+        """The measure that leads the report."""
+        return main_measure(self.results)
+
+    @cached_property
+    def methods(self) -> pd.DataFrame:
+        """Rows of the summary of methods with the leading measure, best first."""
+        table = self.summary
+        table = table[(table["kind"] == "method") & table[self.measure].notna()]
+        return table.sort_values(
+            self.measure, ascending=not MEASURES[self.measure], kind="stable", ignore_index=True
+        )
+
+    @cached_property
+    def reference(self) -> Reference:
+        """See `scores.stl_reference`."""
+        return stl_reference(self.results)
+
+    @cached_property
+    def intervals(self) -> pd.DataFrame:
+        """See `bootstrap.bootstrap_intervals`."""
+        return bootstrap_intervals(self.results)
+
+    @cached_property
+    def standing(self) -> pd.DataFrame:
+        """See `standing.standing`."""
+        return standing(self.results)
+
+    @cached_property
+    def hypervolumes(self) -> pd.DataFrame:
+        """See `standing.hypervolumes`."""
+        return hypervolumes(self.results)
+
+    @cached_property
+    def equivalence(self) -> pd.DataFrame:
+        """See `equivalence.fixed_equivalence`."""
+        return fixed_equivalence(self.results, self.measure)
+
+    @cached_property
+    def fairness(self) -> pd.DataFrame:
+        """See `fairness.fairness_sweep`."""
+        return fairness_sweep(self.results)
+
+    @cached_property
+    def blocks(self) -> pd.DataFrame:
+        """See `statistics.block_table`."""
+        return block_table(self.results, self.measure)
+
+    @cached_property
+    def rank_test(self) -> RankTest | None:
+        """See `statistics.rank_test`."""
+        return rank_test(self.blocks, higher_is_better=MEASURES[self.measure])
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """See `statistics.paired_tests`."""
+        return paired_tests(self.blocks)
+
+    @cached_property
+    def losses(self) -> pd.DataFrame:
+        """See `understanding.loss_distribution`."""
+        return understanding.loss_distribution(self.results)
+
+    @cached_property
+    def time(self) -> pd.DataFrame:
+        """See `understanding.relative_time`."""
+        return understanding.relative_time(self.results)
+
+    @cached_property
+    def neighbours(self) -> pd.DataFrame:
+        """See `search.best_and_neighbours`."""
+        return search.best_and_neighbours(self.results)
+
+    @cached_property
+    def borders(self) -> pd.DataFrame:
+        """See `tuning_checks.border_values`."""
+        return tuning_checks.border_values(self.results)
+
+    @cached_property
+    def unequal_budgets(self) -> str | None:
+        """See `tuning_checks.unequal_budgets`."""
+        return tuning_checks.unequal_budgets(self.results)
+
+    @cached_property
+    def similarity(self) -> dict[str, float]:
+        """See `understanding.similarity_and_gain`."""
+        return understanding.similarity_and_gain(self.results)
