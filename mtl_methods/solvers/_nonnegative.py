@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
 
 from mtl_methods.solvers._gram import EPSILON, Vector
@@ -21,6 +22,9 @@ _DEPENDENT = 1e-13
 """A squared distance (of unit vectors) to the span of the passive ones that counts as zero."""
 
 
+Mask: TypeAlias = NDArray[np.bool_]
+
+
 class NonnegativeMinimum(NamedTuple):
     """A minimiser of ``1/2 y'Hy - b'y`` over ``y >= 0``.
 
@@ -33,26 +37,26 @@ class NonnegativeMinimum(NamedTuple):
 
     point: Vector
     slope: Vector
-    passive: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    passive: Mask
     iterations: int
 
 
 def minimise_nonnegative(
     matrix: Vector,
     linear: Vector,
-    passive: np.ndarray[tuple[int], np.dtype[np.bool_]] | None = None,
+    passive: Mask | None = None,
 ) -> NonnegativeMinimum:
     """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0``.
 
     Block principal pivoting: solve on the passive set, exchange every index that violates its
     sign condition, and exchange single indices (Murty's rule, finite) when the number of
-    violations stops falling. Where a passive block is singular, the primal active-set method of
-    Lawson and Hanson takes over; it keeps the passive block independent and lowers the objective
-    with every exchange, so it ends too.
+    violations stops falling. Where a passive block is singular, a primal active-set method in the
+    manner of Lawson and Hanson takes over; it keeps the passive block regular and lowers the
+    objective with every exchange, so it ends too.
 
     Args:
         matrix: H, symmetric positive semidefinite up to rounding, diagonal of order 1, (K, K).
-        linear: b, in the range of H (so that a minimiser exists), shape (K,).
+        linear: b, such that a minimiser exists, shape (K,).
         passive: First guess of the positive set; everything where left out.
 
     Returns:
@@ -101,7 +105,10 @@ def minimise_nonnegative(
 
 
 def _active_set(matrix: Vector, linear: Vector, iterations: int) -> NonnegativeMinimum:
-    """Minimise by Lawson and Hanson's method, which needs no regular H.
+    """Minimise by a primal active-set method, which needs no regular H.
+
+    The passive block stays regular: an index whose column depends on the passive ones takes the
+    place of one of them, at the end of a step along the direction in which H does not curve.
 
     Args:
         matrix: H, as in :func:`minimise_nonnegative`.
@@ -120,41 +127,75 @@ def _active_set(matrix: Vector, linear: Vector, iterations: int) -> NonnegativeM
         enter = int(descent.argmax())
         if descent[enter] <= tolerance:
             break
-        free[enter] = True
-        moved = False
-        while True:
-            iterations += 1
-            index = free.nonzero()[0]
-            factor, inner, info = dposv(matrix.take(index, 0).take(index, 1), linear.take(index))
-            position = int(np.searchsorted(index, enter))
-            regular = not info and float(factor.diagonal().min()) ** 2 > _DEPENDENT
-            if not moved and (not regular or inner[position] <= 0.0):
-                # In exact arithmetic it would enter with a positive value: this one is rounding.
-                free[enter] = False
-                barred[enter] = True
-                break
-            if not regular:
-                leave = index[int(point[index].argmin())]
-                point[leave] = 0.0
-                free[leave] = False
-                continue
-            current = point[index]
-            negative = inner <= 0.0
-            if not negative.any():
-                point[index] = inner
-                barred[:] = False
-                break
-            steps = current[negative] / (current[negative] - inner[negative])
-            step = float(steps.min())
-            current += step * (inner - current)
-            current[negative] = np.where(steps <= step, 0.0, current[negative])
-            point[index] = np.maximum(current, 0.0)
-            free[index[point[index] <= 0.0]] = False
-            moved = True
-            if not free.any():
-                break
+        iterations += 1
+        if not _enter(matrix, point, free, enter):
+            barred[enter] = True
+            continue
+        solved = _settle(matrix, linear, point, free, enter)
+        iterations += abs(solved)
+        if solved > 0:
+            barred[:] = False
+        else:  # in exact arithmetic it would have entered: this one is rounding
+            barred[enter] = True
         slope = matrix @ point - linear
     return NonnegativeMinimum(point, slope, free, iterations)
+
+
+def _enter(matrix: Vector, point: Vector, free: Mask, enter: int) -> bool:
+    """Make an index passive; return whether that is possible.
+
+    Where its column depends on those of the passive indices, one of them leaves for it. If none
+    can, the objective falls without end along that direction, which only rounding can pretend.
+    """
+    (index,) = free.nonzero()
+    if index.size:
+        column = matrix[index, enter]
+        _, image, info = dposv(matrix.take(index, 0).take(index, 1), column)
+        if info:
+            return False
+        if float(matrix[enter, enter] - column @ image) <= _DEPENDENT:
+            falling = image > 0.0
+            if not falling.any():
+                return False
+            ratios = np.where(falling, point[index] / np.where(falling, image, 1.0), np.inf)
+            leave = int(ratios.argmin())
+            step = float(ratios[leave])
+            point[index] = np.maximum(point[index] - step * image, 0.0)
+            point[index[leave]] = 0.0
+            free[index[leave]] = False
+            point[enter] = step
+    free[enter] = True
+    return True
+
+
+def _settle(matrix: Vector, linear: Vector, point: Vector, free: Mask, enter: int) -> int:
+    """Move to the minimum on the passive set, dropping the indices that reach zero on the way.
+
+    Returns:
+        The number of linear systems solved, negative if the new index did not stay.
+    """
+    solved = 0
+    while free.any():
+        solved += 1
+        (index,) = free.nonzero()
+        _, inner, info = dposv(matrix.take(index, 0).take(index, 1), linear.take(index))
+        if info:
+            free[enter] = False
+            point[enter] = 0.0
+            return -solved
+        current = point[index]
+        negative = inner <= 0.0
+        if not negative.any():
+            point[index] = inner
+            break
+        reach = np.where(negative, current / np.where(negative, current - inner, 1.0), np.inf)
+        step = float(reach.min())
+        current = np.where(reach <= step, 0.0, current + step * (inner - current))
+        point[index] = np.maximum(current, 0.0)
+        free[index] = point[index] > 0.0
+        if not free[enter] and solved == 1:
+            return -solved
+    return solved
 
 
 def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, Vector, int]:

@@ -40,6 +40,9 @@ _STALL = 3
 _ROUNDED = 1e-8
 """Residual that is good enough where rounding allows no smaller one."""
 
+_REFINEMENTS = 3
+"""Newton steps in extended precision where rounding is reached."""
+
 _HALVINGS = 30
 """Largest number of halvings of a guarded step."""
 
@@ -129,10 +132,10 @@ def solve_alpha_fair(
     so that no w in float64 has a residual below about ``1e-16 κ``. That is far below 1e-8 for
     gradients of similar norms with p in [1e-2, 10], for norms spread over six decades with p in
     [0.02, 2], and for any norms with p = 1. Widely spread norms with p far from 1, and gradients
-    within about 3e-4 of opposing each other, can reach the limit: the weights are then those of
-    a Gram matrix that differs by rounding, and the status is ``"inaccurate"``. A weight below
-    1e-308 (p < 0.02 and a task that the max-min limit leaves out) underflows to 0, which is
-    ``"inaccurate"`` as well.
+    within about 3e-4 of opposing each other, can reach the limit: the weights are then still the
+    solution, rounded (the last steps take their residual in extended precision), but the status
+    is ``"inaccurate"``. A weight below 1e-308 (p < 0.02 and a task that the max-min limit leaves
+    out) underflows to 0, which is ``"inaccurate"`` as well.
 
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
@@ -203,13 +206,17 @@ def solve_alpha_fair(
                 return AlphaFairSolution(
                     certificate, math.sqrt(hull.squared), newton.iterations, "pareto_stationary"
                 )
+        ended = newton.rounded or newton.residual <= tolerance
         weights = newton.v * inverse
         if newton.log_v.min() < _LOG_TINY:
             weights = np.exp(newton.log_v) * inverse
         # On the weights as returned: rounding them can cost more than the iteration left.
-        ratio = (matrix @ weights) * weights**p / right
-        residual = max(float(ratio.max()) - 1.0, 1.0 - float(ratio.min()))
-    ended = newton.rounded or newton.residual <= tolerance
+        residual = _residual(matrix, weights, p, right)
+        if residual > tolerance and math.isfinite(residual):
+            refined = _refined(matrix, cosines, inverse, weights, p, right)
+            improved = _residual(matrix, refined, p, right)
+            if improved < residual:
+                weights, residual, ended = refined, improved, True
     limit = max(tolerance, _ROUNDED) if ended else tolerance
     status: AlphaFairStatus = "converged" if residual <= limit else "inaccurate"
     return AlphaFairSolution(weights, residual, newton.iterations, status)
@@ -289,6 +296,43 @@ def _newton(
         log_v = log_v + log_change
         v = v * np.exp(log_change)
     return best._replace(iterations=iteration, distance=distance)
+
+
+def _residual(matrix: Vector, weights: Vector, p: float, right: Vector | float) -> float:
+    """Return ``max_i |(G w)_i w_i^p / c_i - 1|``."""
+    ratio = (matrix @ weights) * weights**p / right
+    return max(float(ratio.max()) - 1.0, 1.0 - float(ratio.min()))
+
+
+def _refined(
+    matrix: Vector,
+    cosines: Vector,
+    inverse: Vector,
+    weights: Vector,
+    p: float,
+    right: Vector | float,
+) -> Vector:
+    """Return weights improved by Newton steps whose right-hand side has extended precision.
+
+    Where (G w)_i cancels, float64 cannot tell how wrong w is; with the extended precision that
+    most processors offer, w becomes the exact solution, rounded.
+    """
+    exact = matrix.astype(np.longdouble)
+    power = np.longdouble(p)
+    w = weights.astype(np.longdouble)
+    diagonal = slice(None, None, weights.size + 1)
+    for _ in range(_REFINEMENTS):
+        target = right * w**-power
+        system = cosines.copy()
+        slope = (target / w).astype(np.float64)
+        system.ravel()[diagonal] += p * slope * inverse * inverse
+        missing = (target - exact @ w).astype(np.float64)
+        _, change, info = dposv(system, missing * inverse)
+        if info:
+            break
+        w = w + change * inverse
+    rounded: Vector = np.where(w > 0.0, w, weights).astype(np.float64)
+    return rounded
 
 
 def _curve(change: Vector, p: float) -> Vector:

@@ -1,0 +1,138 @@
+import math
+
+import numpy as np
+import pytest
+from gradient_cases import REGIMES, drawn_gradients, gradients, gram_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import gradients_of, load_cases
+
+from mtl_methods.errors import ConfigurationError, SolverError
+from mtl_methods.solvers.cone_projection import solve_cone_projection
+
+
+def quick(examples):
+    return settings(max_examples=examples, derandomize=True, deadline=None)
+
+
+def assert_projected(rows, lower, weights):
+    """The projection's conditions: no conflict, and only conflicts are moved."""
+    lengths = np.linalg.norm(rows, axis=1)
+    scale = lengths * max(np.abs(weights) @ lengths, 1e-300)
+    products = (rows @ (weights @ rows)) / np.where(scale > 0.0, scale, 1.0)
+    assert (weights >= lower).all()
+    assert products.min() >= -1e-10
+    assert np.abs(products[weights > lower]).max(initial=0.0) <= 1e-10
+
+
+@given(drawn_gradients(REGIMES, largest=20), st.integers(0, 1000))
+@quick(200)
+def test_one_combination(rows, seed):
+    lower = np.random.default_rng(seed).uniform(0.0, 1.0, size=len(rows))
+    solution = solve_cone_projection(gram_of(rows), lower)
+    assert solution.status == "converged"
+    assert_projected(rows, lower, solution.weights)
+
+
+@given(drawn_gradients(REGIMES, largest=14))
+@quick(150)
+def test_every_task_by_itself(rows):
+    lower = np.eye(len(rows))
+    solution = solve_cone_projection(gram_of(rows), lower)
+    assert solution.status == "converged"
+    assert solution.weights.shape == lower.shape
+    for bound, weights in zip(lower, solution.weights, strict=True):
+        assert_projected(rows, bound, weights)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("decades", [0.0, 3.0])
+def test_forty_tasks(regime, decades):
+    rows = gradients(regime, 40, seed=5, decades=decades)
+    lower = np.eye(40)
+    together = solve_cone_projection(gram_of(rows), lower)
+    assert together.status == "converged"
+    assert together.residual <= 1e-11
+    for task in (0, 13, 39):
+        assert_projected(rows, lower[task], together.weights[task])
+        alone = solve_cone_projection(gram_of(rows), lower[task])
+        np.testing.assert_allclose(
+            together.weights[task] @ rows,
+            alone.weights @ rows,
+            atol=1e-7 * np.linalg.norm(rows[task]),
+        )
+
+
+def test_no_conflict_changes_nothing():
+    gram = gram_of(gradients("positive", 6, seed=0))
+    solution = solve_cone_projection(gram, np.eye(6))
+    np.testing.assert_array_equal(solution.weights, np.eye(6))
+    assert solution.iterations == 0
+
+
+def test_two_tasks_are_pcgrad():
+    rows = np.array([[1.0, 0.0], [-1.0, 1.0]])
+    weights = solve_cone_projection(gram_of(rows), np.eye(2)).weights
+    np.testing.assert_allclose(weights, [[1.0, 0.5], [1.0, 1.0]])
+
+
+def test_opposing_gradients_project_to_zero():
+    rows = np.array([[1.0, 0.0], [-2.0, 0.0]])
+    weights = solve_cone_projection(gram_of(rows), np.eye(2)).weights
+    np.testing.assert_allclose(weights @ rows, 0.0, atol=1e-12)
+
+
+def test_zero_gradient_stays():
+    rows = gradients("generic", 4, seed=2)
+    rows[1] = 0.0
+    lower = np.array([0.1, 0.2, 0.3, 0.4])
+    weights = solve_cone_projection(gram_of(rows), lower).weights
+    assert weights[1] == 0.2
+    assert_projected(rows, lower, weights)
+
+
+@given(drawn_gradients(("generic", "conflict", "wide")), st.sampled_from((1e-5, 1e5)))
+@quick(60)
+def test_order_and_scale(rows, scale):
+    order = np.random.default_rng(len(rows)).permutation(len(rows))
+    lower = np.linspace(0.1, 1.0, len(rows))
+    weights = solve_cone_projection(gram_of(rows), lower).weights
+    other = solve_cone_projection(gram_of(scale * rows[order]), lower[order]).weights
+    np.testing.assert_allclose(other, weights[order], rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "case",
+    load_cases("UPGrad", "torchjd") + load_cases("DualProj", "torchjd"),
+    ids=lambda case: case["id"],
+)
+def test_reference(case):
+    rows, params = gradients_of(case), case["params"]
+    k, trace = len(rows), np.trace(gram_of(rows))
+    # The peer's regularisation, which is no part of the projection.
+    gram = gram_of(rows) / trace if trace >= params["norm_eps"] else np.zeros((k, k))
+    gram += params["reg_eps"] * np.eye(k)
+    preference = np.full(k, 1.0 / k)
+    if params["pref_vector"] is not None:
+        preference = np.array(params["pref_vector"])
+    if case["method"] == "UPGrad":
+        weights = solve_cone_projection(gram, np.diag(preference)).weights.sum(axis=0)
+    else:
+        weights = solve_cone_projection(gram, preference).weights
+    tolerance = case["tolerance"]
+    np.testing.assert_allclose(
+        weights, case["expected"]["weights"], rtol=tolerance["rtol"], atol=tolerance["atol"]
+    )
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("lower", [1.0, np.ones(3), np.ones((2, 3)), np.ones((1, 2, 2))])
+    def test_shape(self, lower):
+        with pytest.raises(ConfigurationError, match="lower must have shape"):
+            solve_cone_projection(np.eye(2), lower)
+
+    def test_not_finite(self):
+        with pytest.raises(SolverError, match="lower has"):
+            solve_cone_projection(np.eye(2), [1.0, math.nan])
+        with pytest.raises(SolverError, match="NaN or infinite"):
+            solve_cone_projection([[1.0, math.nan], [math.nan, 1.0]], [1.0, 1.0])
