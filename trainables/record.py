@@ -9,7 +9,8 @@ A record is JSON with these keys:
 ``spec``           the complete specification
 ``status``         ``"finished"``, ``"diverged"`` or ``"failed"``
 ``error``          ``null``, or ``type``, ``message``, ``task``, ``epoch``, ``step``, ``traceback``
-``epochs``         one row per completed epoch (see :mod:`trainables.training`)
+``epochs``         one row per completed epoch (see :mod:`trainables.training`); a number that is
+                   not finite is ``null``
 ``best_epoch``     the epoch of the best selection measure, counted from 1; ``null`` without epochs
 ``validation``     ``task.metric``, ``delta_mtm``, ``delta_m`` and ``selection`` at the best epoch
 ``test``           ``task.metric`` at the best epoch's parameters; ``null`` if it was not read

@@ -239,7 +239,7 @@ class TrialSession:
             "spec": self.spec.to_dict(),
             "status": status,
             "error": None if error is None else _describe(error),
-            "epochs": [] if trainer is None else trainer.rows,
+            "epochs": [] if trainer is None else [_without_nan(row) for row in trainer.rows],
             "best_epoch": None if trainer is None else trainer.best_epoch,
             "validation": None if best is None else _validation_part(best),
             "test": test,
@@ -290,6 +290,14 @@ def _flat(values: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
         f"{task}.{name}": value
         for task, metrics in values.items()
         for name, value in metrics.items()
+    }
+
+
+def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity: such a number (a solver's residual, say) becomes null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
     }
 
 

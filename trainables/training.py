@@ -162,7 +162,6 @@ class Trainer:
         """
         with self._random.active():
             statistics = EpochStatistics(self._tasks)
-            events = dict(self.method.counters)
             started = time.perf_counter()
             self._train(statistics)
             train_seconds = time.perf_counter() - started
@@ -171,7 +170,6 @@ class Trainer:
             row.update(statistics.row(clipping=self.spec.training.clip_grad_norm is not None))
             row["train_seconds"] = train_seconds
             row["lr"] = self._optimizer.param_groups[0]["lr"]
-            row.update(self._count_events(events))
             drops = self._validate(row, statistics.trained)
             wants_drops = Need.PERFORMANCE_DROPS in self.method.needs
             self.method.end_epoch(
@@ -179,6 +177,7 @@ class Trainer:
                 train_losses=statistics.mean_losses(),
                 performance_drops=drops if wants_drops else None,
             )
+            row.update(self._count_events())
             self._learning_rate.step(row["selection"])
             self._remember(row)
         return row
@@ -245,13 +244,15 @@ class Trainer:
                     "parameter", f"parameter {position} of the method is not finite", None, None
                 )
 
-    def _count_events(self, before: Mapping[str, int]) -> dict[str, int]:
-        row = {}
-        for event, count in self.method.counters.items():
-            new = count - before.get(event, 0)
-            if new:
-                self.counters[event] = self.counters.get(event, 0) + new
-                row[f"event.{event}"] = new
+    def _count_events(self) -> dict[str, int]:
+        """The events since the last call, as a part of a row."""
+        now = dict(self.method.counters)
+        row = {
+            f"event.{event}": count - self.counters.get(event, 0)
+            for event, count in now.items()
+            if count != self.counters.get(event, 0)
+        }
+        self.counters = now
         return row
 
     # --------------------------------------------------------------- validation

@@ -75,6 +75,13 @@ def test_fewer_pairs_are_the_first_ones():
     np.testing.assert_array_equal(few["CL"], full["CL"][:100])
 
 
+def test_the_order_of_tasks_is_no_matter():
+    one, other = make_problem("multi_digits", tasks="RR_CL"), make_problem("multi_digits")
+    assert one.key == other.key
+    assert one.settings()["tasks"] == "CL_RR"
+    assert [task.name for task in one.tasks] == ["CL", "RR"]
+
+
 @pytest.mark.parametrize("tasks", ["", "CL_XX", "CL_CL", "cl", "CL-RR"])
 def test_bad_tasks(tasks):
     with pytest.raises(ConfigurationError, match="different tasks of CL, CR, RL, RR, joined by"):

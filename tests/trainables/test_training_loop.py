@@ -229,6 +229,9 @@ def test_events_are_counted_per_epoch_and_in_total(start):
         sum(per_epoch) == trainer.counters["large_noise"] == trainer.method.counters["large_noise"]
     )
     assert 0 < sum(per_epoch) < 15
+    # Events at the end of an epoch belong to that epoch.
+    assert [row["event.epoch_ended"] for row in trainer.rows] == [1, 1, 1]
+    assert trainer.counters["epoch_ended"] == 3
 
 
 # ----------------------------------------------------------------- clipping

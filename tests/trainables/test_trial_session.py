@@ -220,6 +220,22 @@ def test_checkpoints_of_ended_trials_go_but_the_best_may_stay(make_spec, data, t
     other.make_problem().build_model().load_state_dict(best["model"])
 
 
+def test_a_residual_that_is_not_finite_is_null_in_the_record(make_spec, data, tmp_path):
+    spec = make_spec(epochs=1)
+    session = TrialSession(spec, data, results_dir=tmp_path)
+    trainer = session._ready_trainer()
+    run_epoch = trainer.run_epoch
+
+    def with_infinite_residual():
+        run_epoch()["solver_residual"] = math.inf
+
+    trainer.run_epoch = with_infinite_residual
+    assert session.step()["solver_residual"] is None
+    record = read_record(record_path(tmp_path, spec.trial_id))
+    assert record["status"] == "finished"
+    assert record["epochs"][0]["solver_residual"] is None
+
+
 def test_run_trial_from_a_dictionary(tmp_path, make_spec):
     spec = make_spec(epochs=1).to_dict()
     before = torch.get_num_threads()

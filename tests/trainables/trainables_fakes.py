@@ -87,6 +87,7 @@ class Stateful(LossWeighting):
 
     def end_epoch(self, *, epoch, train_losses, performance_drops=None):
         self.state["drops"] = [performance_drops[task] for task in self.tasks]
+        self.counters["epoch_ended"] = self.counters.get("epoch_ended", 0) + 1
 
 
 class Failing(Recorder):

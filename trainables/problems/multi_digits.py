@@ -60,6 +60,11 @@ class MultiDigitsOptions(Configurable):
         0, low=0, description="Seed of split and pairing, independent of every training seed."
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # One way to write a choice of tasks, so that one problem has one identity.
+        self.tasks = "_".join(task.name for task in _parse_tasks(self.tasks))
+
 
 class MultiDigits(Problem[MultiDigitsOptions]):
     """scikit-learn's digits in pairs: classify or reconstruct the left or the right one.
