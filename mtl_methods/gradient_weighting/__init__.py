@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mtl_methods.core.gradient_weighting import GradientWeighting
 from mtl_methods.gradient_weighting.aligned_mtl import AlignedMTL
+from mtl_methods.gradient_weighting.bayes_agg import BayesAgg
 from mtl_methods.gradient_weighting.cagrad import CAGrad
 from mtl_methods.gradient_weighting.cdtt import CDTT
 from mtl_methods.gradient_weighting.config import ConFIG
@@ -39,6 +40,7 @@ __all__ = [
     "PIVRG",
     "RGW",
     "AlignedMTL",
+    "BayesAgg",
     "CAGrad",
     "ConFIG",
     "DualProj",
@@ -81,4 +83,5 @@ METHODS: tuple[type[GradientWeighting], ...] = (
     UPGrad,
     DualProj,
     RotoGrad,
+    BayesAgg,
 )
