@@ -28,6 +28,9 @@ _EXCHANGES = 25
 _LARGEST = 1e8
 """Largest c; the problem is the minimum-norm one to eight digits by then."""
 
+_TINY = 1e-300
+"""Smallest squared length."""
+
 _BRACKETS = 200
 """Largest number of levels the bracketed search tries."""
 
@@ -60,20 +63,59 @@ class CAGradSolution:
     status: CAGradStatus
 
 
+class _Problem(NamedTuple):
+    """The problem in units of ``||g_0||`` and of unit gradients.
+
+    Attributes:
+        cosines: Gram matrix C of the unit gradients (those that are not zero), shape (K, K).
+        slopes: ``ĝ_i'g_0 / ||g_0||``, shape (K,).
+        shares: Length of the shortest gradient over those of all, shape (K,).
+        radius: Length of the correction, c.
+        missing: Whether there are zero gradients besides.
+    """
+
+    cosines: Vector
+    slopes: Vector
+    shares: Vector
+    radius: float
+    missing: bool
+
+
 class _Level(NamedTuple):
-    """Solution of the problem at one level μ, in the scale of unit gradients.
+    """A solution of the conditions.
 
     Attributes:
         y: Coefficients of the correction, shape (K,).
         level: μ.
-        passive: Where y may be positive, shape (K,).
-        iterations: Linear systems solved so far.
+        length: ``||Σ y_i ĝ_i||``.
+        objective: The dual objective of ``w ∝ y shares``.
+        gap: The residual of :class:`CAGradSolution`.
+        iterations: Linear systems solved.
     """
 
     y: Vector
     level: float
-    passive: NDArray[np.bool_]
+    length: float
+    objective: float
+    gap: float
     iterations: int
+
+
+def _evaluated(problem: _Problem, y: Vector, level: float, iterations: int) -> _Level:
+    """Return the solution with its duality gap."""
+    cosines, slopes, shares, radius, missing = problem
+    if float(y.sum()) < 0.5 * radius:
+        # c is so small that y is lost in the rounding of μ; the steepest need takes it all.
+        y = np.zeros_like(y)
+        y[int((slopes / shares).argmin())] = radius
+    products = cosines @ y
+    length = math.sqrt(max(float(y @ products), _TINY))
+    objective = (float(slopes @ y) + radius * length) / float(shares @ y)
+    attained = slopes + products * (radius / length)
+    gap = float((objective * shares - attained).max())
+    if missing:
+        gap = max(gap, objective)
+    return _Level(y, level, length, objective, max(gap, 0.0) / (1.0 + radius), iterations)
 
 
 def solve_cagrad(
@@ -146,80 +188,68 @@ def solve_cagrad(
     kept = lengths[present] if missing else lengths
     inverse = 1.0 / kept
     block = matrix[np.ix_(present, present)] if missing else matrix
-    cosines = unit_gram(block, inverse)
     # Everything is measured in ||g_0|| and in unit gradients from here on.
     slopes = (inner[present] if missing else inner) * inverse / root
     shortest = float(kept.min())
-    shares = shortest * inverse
-    found = _exchange(cosines, slopes, shares, c)
-    stationary = None
-    if found is None:
-        found, stationary = _bracket(cosines, slopes, shares, c, threshold)
-    if float(found.y.sum()) < 0.5 * c:
-        # c is so small that y is lost in the rounding of μ; the steepest need takes it all.
-        found.y[:] = 0.0
-        found.y[int((slopes / shares).argmin())] = c
-    if stationary is None and float(found.y.sum()) ** 2 * threshold >= c * c:
-        stationary = found.y / float(shares @ found.y)
-    if stationary is None and missing and found.level > 0.0:
-        stationary = np.zeros(kept.size)
-    iterations = found.iterations
-    if stationary is not None:
-        combination = stationary * shares
-        cone = minimise_nonnegative(cosines, -slopes)
-        products = cosines @ cone.point
-        if found.level >= 0.0 or float(cone.point @ products) <= c * c * (1.0 + 1e-9):
-            weights, correction = np.zeros(size), np.zeros(size)
-            if missing:
-                weights[int(lengths.argmin())] = 1.0
-            else:
-                weights[present] = combination / combination.sum()
-            correction[present] = cone.point * inverse * root
-            residual = max(0.0, -float((slopes + products).min()) / (1.0 + c))
-            return CAGradSolution(
-                weights,
-                correction,
-                0.0,
-                residual,
-                iterations + cone.iterations,
-                "pareto_stationary",
-            )
-    total = float(shares @ found.y)
-    products = cosines @ found.y
-    length = math.sqrt(max(float(found.y @ products), 0.0))
-    objective = (float(slopes @ found.y) + c * length) / total
-    attained = slopes + products * (c / length)
-    gap = float((objective * shares - attained).max())
+    problem = _Problem(unit_gram(block, inverse), slopes, shortest * inverse, c, missing)
+    found = _exchange(problem)
+    iterations = found.iterations if found is not None else _EXCHANGES
+    # Neither a level above that of a zero gradient nor a y in the rounding of G can be trusted.
+    if found is None or found.gap > tolerance or float(found.y.sum()) ** 2 * threshold >= c * c:
+        vanishing, solved = _vanishing(problem, threshold)
+        iterations += solved
+        ceiling = math.inf
+        if vanishing is not None:
+            cone = minimise_nonnegative(problem.cosines, -slopes)
+            iterations += cone.iterations
+            products = problem.cosines @ cone.point
+            if float(cone.point @ products) <= c * c * (1.0 + 1e-9):
+                weights, correction = np.zeros(size), np.zeros(size)
+                if missing:
+                    weights[int(lengths.argmin())] = 1.0
+                else:
+                    weights[:] = vanishing * problem.shares
+                    weights /= weights.sum()
+                correction[present] = cone.point * (inverse * root)
+                residual = max(0.0, -float((slopes + products).min()) / (1.0 + c))
+                return CAGradSolution(
+                    weights, correction, 0.0, residual, iterations, "pareto_stationary"
+                )
+            ceiling = 0.0
+        bracketed = _bracket(problem, ceiling)
+        iterations += bracketed.iterations
+        if found is None or found.level > ceiling or bracketed.gap < found.gap:
+            found = bracketed
     weights, correction = np.zeros(size), np.zeros(size)
-    weights[present] = found.y * shares / total
-    correction[present] = found.y * (inverse * (radius / length))
-    objective *= root * shortest
-    if missing:
-        gap = max(gap, objective / (root * shortest))
-    residual = max(gap, 0.0) / (1.0 + c)
+    weights[present] = found.y * problem.shares
+    weights /= weights.sum()
+    correction[present] = found.y * (inverse * (radius / found.length))
     return CAGradSolution(
         weights,
         correction,
-        objective,
-        residual,
+        found.objective * root * shortest,
+        found.gap,
         iterations,
-        "converged" if residual <= tolerance else "inaccurate",
+        "converged" if found.gap <= tolerance else "inaccurate",
     )
 
 
-def _piece(
-    cosines: Vector, slopes: Vector, shares: Vector, radius: float, index: NDArray[np.intp]
-) -> tuple[float, Vector] | None:
+def _vanishing(problem: _Problem, threshold: float) -> tuple[Vector | None, int]:
+    """Return a vanishing combination of the unit gradients, if any, and the systems solved."""
+    if problem.missing:
+        return np.zeros_like(problem.slopes), 0
+    hull = nearest_in_hull(problem.cosines, np.ones_like(problem.slopes))
+    return (hull.coefficients if hull.squared <= threshold else None), hull.iterations
+
+
+def _piece(problem: _Problem, index: NDArray[np.intp]) -> tuple[float, Vector] | None:
     """Solve the conditions on one support.
 
     There ``y = μ a - h`` with ``C a = shares``, ``C h = slopes``, and ``y'C y = radius²`` is
     quadratic in μ; its larger root is wanted.
 
     Args:
-        cosines: Gram matrix C of the unit gradients, shape (K, K).
-        slopes: ``ĝ_i'g_0``, shape (K,).
-        shares: Lengths of the shortest gradient over those of all, shape (K,).
-        radius: Length of the correction.
+        problem: The problem.
         index: The support, shape (n,).
 
     Returns:
@@ -227,29 +257,28 @@ def _piece(
         no root, μ is its minimiser.
     """
     right = np.empty((2, index.size))
-    right[0] = shares.take(index)
-    right[1] = slopes.take(index)
-    _, solved, info = dposv(cosines.take(index, 0).take(index, 1), right.T)
+    right[0] = problem.shares.take(index)
+    right[1] = problem.slopes.take(index)
+    _, solved, info = dposv(problem.cosines.take(index, 0).take(index, 1), right.T)
     if info:
         return None
     products = right @ solved
     square, cross, constant = float(products[0, 0]), float(products[0, 1]), float(products[1, 1])
     if not square > 0.0:
         return None
-    discriminant = cross * cross - square * (constant - radius * radius)
+    discriminant = cross * cross - square * (constant - problem.radius * problem.radius)
     level = (cross + math.sqrt(max(discriminant, 0.0))) / square
     return level, level * solved[:, 0] - solved[:, 1]
 
 
-def _exchange(cosines: Vector, slopes: Vector, shares: Vector, radius: float) -> _Level | None:
+def _exchange(problem: _Problem) -> _Level | None:
     """Exchange supports in blocks until all signs are right, or return nothing."""
+    cosines, slopes, shares, _, _ = problem
     size = slopes.shape[0]
     passive = np.ones(size, dtype=np.bool_)
     for iteration in range(1, _EXCHANGES + 1):
-        index = passive.nonzero()[0]
-        if not index.size:
-            return None
-        piece = _piece(cosines, slopes, shares, radius, index)
+        (index,) = passive.nonzero()
+        piece = _piece(problem, index) if index.size else None
         if piece is None:
             return None
         level, inner = piece
@@ -259,54 +288,38 @@ def _exchange(cosines: Vector, slopes: Vector, shares: Vector, radius: float) ->
         tolerance = 64.0 * EPSILON * (float(np.abs(inner).sum()) + 1.0 + abs(level))
         wrong = np.where(passive, y < 0.0, slack < -tolerance)
         if not wrong.any():
-            if float(np.abs(slack[index]).max()) > tolerance:
-                return None
-            return _Level(y, level, passive, iteration)
+            return _evaluated(problem, y, level, iteration)
         passive = passive ^ wrong
     return None
 
 
-def _bracket(
-    cosines: Vector, slopes: Vector, shares: Vector, radius: float, threshold: float
-) -> tuple[_Level, Vector | None]:
+def _bracket(problem: _Problem, ceiling: float) -> _Level:
     """Find the level by bracketing, where exchanging supports cycled or met a dependent one.
 
-    Returns:
-        The solution at the level, and the vanishing combination of the gradients (in the scale
-        of unit gradients) if there is one; the solution is then at most the one at level 0.
+    Args:
+        problem: The problem.
+        ceiling: An upper bound of the level.
     """
-    size = slopes.shape[0]
-    hull = nearest_in_hull(cosines, np.ones(size))
-    stationary = None
-    iterations = hull.iterations
+    cosines, slopes, shares, radius, _ = problem
     low = float((slopes / shares).min())
-    high = float(((slopes + radius) / shares).min())
-    if hull.squared <= threshold:
-        stationary = hull.coefficients
-        high = min(high, 0.0)
-    best = _Level(np.zeros(size), low, np.zeros(size, dtype=np.bool_), iterations)
-    candidate = high
-    guess: NDArray[np.bool_] | None = None
+    high = min(float(((slopes + radius) / shares).min()), ceiling)
+    y, candidate, iterations = np.zeros_like(slopes), high, 0
+    passive: NDArray[np.bool_] | None = None
     for _ in range(_BRACKETS):
-        minimum = minimise_nonnegative(cosines, candidate * shares - slopes, guess)
+        minimum = minimise_nonnegative(cosines, candidate * shares - slopes, passive)
         iterations += minimum.iterations
-        guess = minimum.passive
-        length = math.sqrt(max(float(minimum.point @ (cosines @ minimum.point)), 0.0))
-        level = _Level(minimum.point, candidate, minimum.passive, iterations)
+        y, level, passive = minimum.point, candidate, minimum.passive
+        length = math.sqrt(max(float(y @ (cosines @ y)), 0.0))
+        if abs(length - radius) <= 4.0 * EPSILON * radius:
+            break
         if length <= radius:
-            low, best = candidate, level
-            if candidate >= high:
-                break
+            low = candidate
         else:
             high = candidate
-        if abs(length - radius) <= 4.0 * EPSILON * radius:
-            best = level
-            break
-        index = minimum.passive.nonzero()[0]
-        piece = _piece(cosines, slopes, shares, radius, index) if index.size else None
         middle = 0.5 * (low + high)
         if not low < middle < high:
-            best = level
             break
+        (index,) = passive.nonzero()
+        piece = _piece(problem, index) if index.size else None
         candidate = piece[0] if piece is not None and low < piece[0] < high else middle
-    return best._replace(iterations=iterations), stationary
+    return _evaluated(problem, y, level, iterations)

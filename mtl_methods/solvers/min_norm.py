@@ -15,6 +15,10 @@ from mtl_methods.solvers._nonnegative import minimise_nonnegative
 __all__ = ["MinNormSolution", "solve_min_norm"]
 
 
+_STRETCH = 100.0
+"""Factor between the weights of the constraint that are tried."""
+
+
 @dataclass(frozen=True, slots=True)
 class MinNormSolution:
     """The shortest convex combination of the task gradients.
@@ -23,8 +27,9 @@ class MinNormSolution:
         weights: λ, nonnegative, sums to one, shape (K,).
         norm: ``||Σ λ_i g_i||``, in the unit of the gradients; 0 means Pareto-stationary.
         relative_norm: ``||Σ λ_i g_i|| / Σ λ_i ||g_i||``, between 0 and 1.
-        residual: ``max_i (||d||² - g_i'd) / (||g_i|| Σ_j λ_j ||g_j||)`` with ``d = Σ λ_j g_j``,
-            the violation of the optimality condition ``g_i'd >= ||d||²``; never negative.
+        residual: ``max_i (||d||² - g_i'd) / ((||g_i|| + l) l)`` with ``d = Σ λ_j g_j`` and
+            ``l = Σ λ_j ||g_j||``, the violation of the optimality condition
+            ``g_i'd >= ||d||²``; never negative.
         iterations: Linear systems solved.
         status: ``"converged"`` when the residual is within the tolerance, else ``"inaccurate"``.
     """
@@ -53,20 +58,22 @@ class HullPoint(NamedTuple):
     iterations: int
 
 
-def nearest_in_hull(cosines: Vector, shares: Vector) -> HullPoint:
+def nearest_in_hull(cosines: Vector, shares: Vector, factor: float = 1.0) -> HullPoint:
     """Minimise ``y'C y`` over ``y >= 0`` with ``Σ y_i shares_i = 1``.
 
     With the constraint as one more coordinate this is a nonnegative least-squares problem: the
-    minimiser of ``y'C y + (shares'y - 1)²`` over the orthant is a positive multiple of the
-    solution, since over every ray the second term alone decides the length. It stays well posed
-    where the minimum is zero.
+    minimiser of ``y'C y + factor² (shares'y - 1)²`` over the orthant is a positive multiple of
+    the solution, since the second term alone decides the length on every ray. It stays well
+    posed where the minimum is zero.
 
     Args:
         cosines: Gram matrix C of unit vectors, shape (K, K).
         shares: Positive numbers of at most 1, shape (K,).
+        factor: Any positive number; only rounding depends on it.
     """
-    matrix = cosines + shares * shares[:, None]
-    solution = minimise_nonnegative(matrix, shares)
+    scaled = factor * shares
+    matrix = cosines + scaled * scaled[:, None]
+    solution = minimise_nonnegative(matrix, scaled)
     point = solution.point / float(shares @ solution.point)
     products = cosines @ point
     return HullPoint(point, products, max(float(point @ products), 0.0), solution.iterations)
@@ -112,17 +119,32 @@ def solve_min_norm(gram: ArrayLike, *, tolerance: float = 1e-10) -> MinNormSolut
         return MinNormSolution(np.ones(1), shortest, 1.0, 0.0, 0, "converged")
     shares = shortest * inverse
     hull = nearest_in_hull(cosines, shares)
-    total = float(hull.coefficients.sum())
-    violation = hull.squared * shares - hull.products
-    residual = max(float(violation.max()) / total, 0.0)
+    residual = _violation(hull, shares)
+    iterations = hull.iterations
+    factor = 1.0
+    while residual > tolerance and factor * float(shares.min()) < 1.0:
+        # Long gradients cancel below the length of short ones: weigh the constraint for them.
+        factor *= _STRETCH
+        other = nearest_in_hull(cosines, shares, factor)
+        iterations += other.iterations
+        violation = _violation(other, shares)
+        if violation < residual:
+            hull, residual = other, violation
     root = math.sqrt(hull.squared)
     weights = hull.coefficients * shares
     weights /= weights.sum()
     return MinNormSolution(
         weights,
         shortest * root,
-        root / total,
+        root / float(hull.coefficients.sum()),
         residual,
-        hull.iterations,
+        iterations,
         "converged" if residual <= tolerance else "inaccurate",
     )
+
+
+def _violation(hull: HullPoint, shares: Vector) -> float:
+    """Return the residual of :class:`MinNormSolution`."""
+    total = float(hull.coefficients.sum())
+    excess = (hull.squared * shares - hull.products) / (1.0 + total * shares)
+    return max(float(excess.max()) / total, 0.0)
