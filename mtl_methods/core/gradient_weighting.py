@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
-from mtl_methods.core.task_gradients import TaskGradients, gram_matrix
+from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways, without_autocast
 from mtl_methods.errors import NonFiniteGradientError
+from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
 
 __all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeighting"]
+
+logger = logging.getLogger("mtl_methods")
 
 _NO_GRADIENT = "zero_gradient"
 
@@ -52,6 +56,7 @@ class GradientWeighting(Method):
     """Base of the methods that see the gradient of each task on the shared parameters.
 
     Attributes:
+        needs_rows: Whether :meth:`combine` looks at the gradients themselves.
         precision: Relative accuracy of the current step's Gram matrix (of ``G_ij`` against
             ``||g_i|| ||g_j||``), for solvers: the machine epsilon of the gradients' type.
     """
@@ -59,6 +64,7 @@ class GradientWeighting(Method):
     family: ClassVar[Family] = "gradient"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.GRAM})
     backward_passes: ClassVar[str] = "K"
+    needs_rows: ClassVar[bool] = True
 
     head_weighting: str = hyperparameter(
         "unit",
@@ -89,7 +95,8 @@ class GradientWeighting(Method):
         """Decides how the task gradients become one.
 
         Args:
-            matrix: Task gradients as rows, shape (K, m); not to be changed.
+            matrix: Task gradients as rows, shape (K, m); not to be changed. Without
+                :attr:`needs_rows` not to be looked at: it may have no columns.
             gram: Their Gram matrix, shape (K, K), finite.
             inputs: The step.
 
@@ -104,23 +111,13 @@ class GradientWeighting(Method):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         """One step on the losses ``coefficients[k] * losses[k]`` (a composition), or the losses."""
-        on_features = self.gradients_on == "features"
-        if on_features:
-            self._require(inputs.features, "features= (gradients_on is 'features')")
-        targets = inputs.features if on_features else inputs.shared
-        assert targets is not None
-        raw = self._gradients.compute(
-            inputs.losses,
-            targets,
-            inputs.heads,
-            leaves_behind_targets=on_features,
-            scale=inputs.grad_scale,
-        )
+        gradients = self._differentiate(inputs)
         started = time.perf_counter()
+        raw = gradients.rows
         self.precision = torch.finfo(raw.dtype).eps
-        raw_gram = gram_matrix(raw)
+        raw_gram = gradients.gram()
         if not np.isfinite(raw_gram).all():
-            self._write_overflow(raw, raw_gram, inputs)
+            self._write_overflow(gradients, raw_gram, inputs)
             return
         if coefficients is None:
             matrix, gram = raw, raw_gram
@@ -129,7 +126,10 @@ class GradientWeighting(Method):
             scales = coefficients
             self.last_step.loss_scales = scales
             gram = raw_gram * np.outer(scales, scales)
-            matrix = raw * torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)[:, None]
+            matrix = raw
+            if self.needs_rows:
+                factors = torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)
+                matrix = raw * factors[:, None]
         with torch.no_grad(), without_autocast(raw.device.type):
             decision = self.combine(matrix, gram, inputs)
         self.last_step.solve_seconds += time.perf_counter() - started
@@ -139,28 +139,47 @@ class GradientWeighting(Method):
         for name, sentence in decision.events:
             self._event(name, sentence)
         effective = None if decision.weights is None else decision.weights * scales
-        with torch.no_grad(), without_autocast(raw.device.type):
-            if decision.combined is not None:
-                combined = decision.combined
-            else:
-                assert effective is not None
-                combined = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device) @ raw
         if effective is not None:
             self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
+        how = decision.combined if decision.combined is not None else effective
+        assert how is not None
         same = decision.weights if decision.head_weights is None else decision.head_weights
         self._head_factors = (
             scales if same is None or self.head_weighting == "unit" else same * scales
         )
-        self._write(combined, self._head_factors, inputs)
+        self._write(gradients, how, self._head_factors, inputs)
+
+    def _differentiate(self, inputs: StepInputs) -> TaskGradients | FactoredGradients:
+        """The task gradients: their matrix, or factors of it where the Gram matrix is enough."""
+        if self.gradients_on == "features":
+            self._require(inputs.features, "features= (gradients_on is 'features')")
+            assert inputs.features is not None
+            self._gradients.compute_on_features(
+                inputs.losses, inputs.features, inputs.heads, scale=inputs.grad_scale
+            )
+            return self._gradients
+        self._gradients.compute(inputs.losses, inputs.shared, inputs.heads, scale=inputs.grad_scale)
+        return self._gradients
 
     def _write(
-        self, combined: Tensor, head_factors: NDArray[np.float64], inputs: StepInputs
+        self,
+        gradients: TaskGradients | FactoredGradients,
+        how: Tensor | NDArray[np.float64],
+        head_factors: NDArray[np.float64],
+        inputs: StepInputs,
     ) -> None:
-        self._gradients.write_heads(head_factors.tolist())
+        """Writes all gradients; ``how`` is the combined gradient (m,) or the weights (K,)."""
+        gradients.write_heads(head_factors.tolist())
+        if isinstance(gradients, FactoredGradients):
+            assert not isinstance(how, Tensor)
+            gradients.write_weighted(how)
+            return
+        combined = how if isinstance(how, Tensor) else gradients.combine(how)
         if self.gradients_on == "features":
             self._backward_features(combined, inputs)
         else:
-            self._gradients.write_shared(combined, inputs.grad_scale)
+            gradients.write_shared(combined, inputs.grad_scale)
+        gradients.release()
 
     def _backward_features(self, combined: Tensor, inputs: StepInputs) -> None:
         """One pass from the features through the trunk."""
@@ -175,13 +194,19 @@ class GradientWeighting(Method):
         if roots:
             torch.autograd.backward(roots, seeds)
 
-    def _write_overflow(self, raw: Tensor, gram: NDArray[np.float64], inputs: StepInputs) -> None:
+    def _write_overflow(
+        self,
+        gradients: TaskGradients | FactoredGradients,
+        gram: NDArray[np.float64],
+        inputs: StepInputs,
+    ) -> None:
         """A gradient is not finite: an error, or under loss scaling a step the scaler will skip."""
         row = int(np.flatnonzero(~np.isfinite(gram.diagonal()))[0])
         if inputs.grad_scale == 1.0:
             raise NonFiniteGradientError(inputs.tasks[row])
         self._event("overflow", "gradients overflowed under loss scaling; the scaler skips it")
-        self._write(raw.sum(0), np.ones(len(inputs.tasks)), inputs)
+        ones = np.ones(len(inputs.tasks))
+        self._write(gradients, ones, ones, inputs)
 
 
 class GradientCombination(GradientWeighting):
@@ -196,8 +221,23 @@ class GramWeighting(GradientWeighting):
     A subclass gives :meth:`solve`. Tasks whose gradient is exactly zero have nothing to add and
     would make most of these problems unsolvable: they get weight 0, counted as
     ``zero_gradient``, and the rest is solved without them.
+
+    Attributes:
+        gram_plan: How the last step found the Gram matrix, and why; ``None`` before the first one
+            and with gradients on features.
     """
 
+    needs_rows: ClassVar[bool] = False
+
+    gram_path: str = hyperparameter(
+        "auto",
+        choices=("auto", "plain", "exact"),
+        source="the same result at another cost",
+        description=(
+            "How the Gram matrix is found: from K gradients (plain), from layer inputs and output "
+            "gradients wherever a rule allows it (exact), or whichever costs less (auto)."
+        ),
+    )
     update_weights_every: int = hyperparameter(
         1,
         low=1,
@@ -209,6 +249,29 @@ class GramWeighting(GradientWeighting):
         super().__post_init__()
         self.state["step"] = 0
         self.state["kept_weights"] = {}
+        self.gram_plan: GramPlan | None = None
+        self._workspace = Workspace()
+
+    def _differentiate(self, inputs: StepInputs) -> TaskGradients | FactoredGradients:
+        if self.gradients_on == "features" or self.needs_rows:
+            return super()._differentiate(inputs)
+        if self.gram_path == "plain":
+            self.gram_plan = GramPlan("plain", "as configured")
+            return super()._differentiate(inputs)
+        found = factored_gradients(
+            inputs.losses,
+            inputs.shared,
+            inputs.heads,
+            scale=inputs.grad_scale,
+            workspace=self._workspace,
+            forced=self.gram_path == "exact",
+        )
+        known, self.gram_plan = self.gram_plan, found.plan
+        if known is None or str(known) != str(found.plan):
+            logger.info("%s: %s", self.name, found.plan)
+        if isinstance(found, FactoredGradients):
+            return found
+        return super()._differentiate(inputs)
 
     @abstractmethod
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:

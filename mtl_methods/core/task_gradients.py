@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,20 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
+from mtl_methods.core.head_gradient import HeadGradient
+from mtl_methods.core.products import long_product
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import TaskError
+from mtl_methods.exact_gram import feature_gradients
 
 __all__ = ["TaskGradients", "gram_matrix"]
 
 _UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
-
-
-@dataclass
-class HeadGradient:
-    """The gradient of one task on the leaves that are not shared, times the loss scale."""
-
-    leaves: tuple[Tensor, ...]
-    gradients: tuple[Tensor | None, ...]
 
 
 class TaskGradients:
@@ -32,6 +26,12 @@ class TaskGradients:
 
     The matrix is allocated once and reused as long as shapes stay; gradients are copied into its
     rows as they come, so that no second copy of all of them ever exists.
+
+    Attributes:
+        rows: The matrix of the last step.
+        targets: What its columns belong to.
+        used: Which targets any loss reached.
+        heads: The gradient of each task on its heads.
     """
 
     def __init__(self) -> None:
@@ -40,6 +40,7 @@ class TaskGradients:
         self.targets: tuple[Tensor, ...] = ()
         self.used: list[bool] = []
         self.heads: list[HeadGradient] = []
+        self.rows = torch.empty(0, 0)
 
     def compute(
         self,
@@ -106,7 +107,51 @@ class TaskGradients:
             self.heads.append(HeadGradient(own, gradients[len(reached) :]))
         if scale != 1.0:
             matrix /= scale
+        self.rows = matrix
         return matrix
+
+    def compute_on_features(
+        self,
+        losses: Sequence[Tensor],
+        features: Sequence[Tensor],
+        heads: Sequence[Tensor] | None,
+        *,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Differentiates the losses by shared features, all at once where their heads allow it.
+
+        Args:
+            losses: K scalar losses.
+            features: The shared features.
+            heads: The leaves that count as heads; ``None`` for every leaf before the features.
+            scale: See :meth:`compute`.
+
+        Returns:
+            The gradient matrix, shape (K, m), m the number of elements of all features.
+        """
+        found = feature_gradients(losses, features, heads, scale=scale)
+        if found is None:
+            return self.compute(losses, features, heads, leaves_behind_targets=True, scale=scale)
+        self.targets = tuple(features)
+        self.rows = self._matrix(len(losses))
+        self.used = [False] * len(self.targets)
+        gradients, self.heads = found
+        everything = list(range(len(self.targets)))
+        for row, parts in zip(self.rows, gradients, strict=True):
+            self._fill(self._split(row), everything, tuple(parts))
+        if scale != 1.0:
+            self.rows /= scale
+        return self.rows
+
+    def gram(self) -> NDArray[np.float64]:
+        """The Gram matrix of the rows, see :func:`gram_matrix`."""
+        return gram_matrix(self.rows)
+
+    def combine(self, weights: NDArray[np.float64]) -> Tensor:
+        """``weights @ rows``, shape (m,)."""
+        with torch.no_grad(), without_autocast(self.rows.device.type):
+            vector = torch.as_tensor(weights, dtype=self.rows.dtype, device=self.rows.device)
+            return vector @ self.rows
 
     def _matrix(self, count: int) -> Tensor:
         if not self.targets:
@@ -156,6 +201,10 @@ class TaskGradients:
             owned=True,
         )
 
+    def release(self) -> None:
+        """Lets go of everything but the buffer: targets may hold a graph."""
+        self.targets, self.used, self.heads = (), [], []
+
     def split(self, combined: Tensor) -> list[Tensor]:
         """Views of a vector (m,) in the shapes of the targets."""
         return self._split(combined)
@@ -177,12 +226,11 @@ def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
         the type of the matrix and, where that under- or overflows, in float64.
     """
     with torch.no_grad(), without_autocast(matrix.device.type):
-        gram = (matrix @ matrix.T).to("cpu", torch.float64)
+        gram = long_product(matrix).to("cpu", torch.float64)
         diagonal = gram.diagonal()
         if matrix.dtype != torch.float64 and not bool(
             torch.isfinite(gram).all() & (diagonal > _UNDERFLOW).all()
         ):
-            wide = matrix.to(torch.float64)
-            gram = (wide @ wide.T).cpu()
+            gram = long_product(matrix.to(torch.float64)).cpu()
     result: NDArray[np.float64] = gram.numpy()
     return (result + result.T) * 0.5

@@ -1,0 +1,24 @@
+"""The Gram matrix of task gradients from layer inputs and output gradients, without the gradients.
+
+Task gradients enter a shared trunk only through its output, so all K travel down it as one batch,
+and each layer's inputs A and output gradients Δ_k give its part of the Gram matrix:
+``<g_i, g_j> = sum((A Aᵀ) ∘ (Δ_i Δ_jᵀ))`` for a linear layer. The same Δ_k give any weighted sum
+of the gradients by one product. Everything is read from the autograd graph of the step: nothing is
+registered on the model and nothing is kept after it.
+"""
+
+from __future__ import annotations
+
+from mtl_methods.exact_gram.factored import FactoredGradients, factored_gradients
+from mtl_methods.exact_gram.factors import Workspace
+from mtl_methods.exact_gram.features import feature_gradients
+from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
+
+__all__ = [
+    "FactoredGradients",
+    "GramPlan",
+    "ParameterPlan",
+    "Workspace",
+    "factored_gradients",
+    "feature_gradients",
+]

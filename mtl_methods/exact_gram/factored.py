@@ -1,0 +1,193 @@
+"""The K task gradients of a step in factored form: their Gram matrix and any weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtl_methods.core.writing import accumulate, without_autocast
+from mtl_methods.exact_gram.factors import (
+    EdgeFactor,
+    Factor,
+    GradientFactor,
+    LeafFactor,
+    MatrixFactor,
+    RowFactor,
+    Workspace,
+)
+from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse, as_gradient_use
+from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan, make_plan
+from mtl_methods.exact_gram.seeds import Seeds, head_pass
+from mtl_methods.exact_gram.trunk import Trunk, find_trunk
+
+__all__ = ["FactoredGradients", "PlainGradients", "factored_gradients"]
+
+Key = tuple[Any, int]
+
+_UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
+
+
+class FactoredGradients:
+    """K task gradients on the shared parameters, without the (K, m) matrix of them.
+
+    Like the matrix of :class:`~mtl_methods.core.task_gradients.TaskGradients` the Gram matrix is
+    that of the unscaled losses; what is written keeps the loss scale.
+
+    Attributes:
+        plan: How they are kept.
+        rows: Shape (K, 0), in the type of the gradients: there is no matrix.
+        heads: The gradient of each task on its own leaves.
+    """
+
+    def __init__(
+        self,
+        losses: Sequence[Tensor],
+        trunk: Trunk,
+        plan: GramPlan,
+        workspace: Workspace,
+        scale: float,
+    ) -> None:
+        self.plan = plan.without_uses()
+        self._scale = scale
+        workspace.reset()
+        self._tasks = len(losses)
+        self._factors = [_factor(way, self._tasks, workspace) for way in plan.parameters]
+        self._device = plan.parameters[0].parameter.device
+        self.rows = torch.empty(self._tasks, 0, dtype=self._factors[0].dtype, device=self._device)
+        seeds, self.heads = head_pass(losses, trunk, scale)
+        self._descend(seeds, trunk, plan.tasks_at_once)
+
+    def gram(self) -> NDArray[np.float64]:
+        """The Gram matrix, shape (K, K), symmetric, float64 on the CPU."""
+        with torch.no_grad(), without_autocast(self._device.type):
+            gram = self._gram(wide=False)
+            safe = np.isfinite(gram).all() and (gram.diagonal() > _UNDERFLOW).all()
+            if not safe:
+                gram = self._gram(wide=True)
+        return gram
+
+    def write_weighted(self, weights: NDArray[np.float64]) -> None:
+        """Adds ``scale * sum_k weights[k] g_k`` to ``.grad`` of the shared parameters."""
+        with torch.no_grad(), without_autocast(self._device.type):
+            vector = torch.as_tensor(weights, device=self._device)
+            for factor in self._factors:
+                accumulate([factor.parameter], [factor.combine(vector)], owned=True)
+
+    def write_heads(self, factors: Sequence[float]) -> None:
+        """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads."""
+        for head, factor in zip(self.heads, factors, strict=True):
+            accumulate(head.leaves, head.gradients, factor)
+
+    def _gram(self, wide: bool) -> NDArray[np.float64]:
+        gram: NDArray[np.float64] = np.zeros((self._tasks, self._tasks))
+        for factor in self._factors:
+            gram += factor.gram(wide).to("cpu", torch.float64).numpy()
+        return (gram + gram.T) * (0.5 / self._scale**2)
+
+    def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
+        """Sends the tasks down the trunk, some at once, and keeps what factors need."""
+        wanted: dict[Key, Any] = {}
+        for factor in self._factors:
+            if isinstance(factor, EdgeFactor):
+                wanted.update({(edge.node, edge.output_nr): edge for edge in factor.edges})
+            else:
+                wanted[id(factor.parameter), 0] = factor.parameter
+        arriving = seeds.arriving()
+        outputs = [trunk.edges[i] for i in arriving]
+        for first in range(0, self._tasks if arriving else 0, step):
+            end = min(first + step, self._tasks)
+            found = torch.autograd.grad(
+                outputs,
+                list(wanted.values()),
+                [
+                    seeds.of_tasks(i, first, end) if step > 1 else seeds.of_task(i, first)
+                    for i in arriving
+                ],
+                retain_graph=end < self._tasks,
+                allow_unused=True,
+                is_grads_batched=step > 1,
+            )
+            with torch.no_grad():
+                self._collect(first, end - first, dict(zip(wanted, found, strict=True)), step > 1)
+
+    def _collect(
+        self, first: int, count: int, found: dict[Key, Tensor | None], batched: bool
+    ) -> None:
+        def chunk(key: Key, shape: Sequence[int], like: Tensor) -> Tensor:
+            gradient = found[key]
+            if gradient is None:
+                return like.new_zeros((count, *shape))
+            return gradient if batched else gradient[None]
+
+        for factor in self._factors:
+            parameter = factor.parameter
+            if isinstance(factor, EdgeFactor):
+                deltas = []
+                for edge in factor.edges:
+                    metadata: Any = edge.node
+                    shape = metadata._input_metadata[edge.output_nr].shape
+                    deltas.append(chunk((edge.node, edge.output_nr), shape, parameter))
+                factor.collect(first, deltas)
+            elif isinstance(factor, LeafFactor):
+                factor.collect(first, chunk((id(parameter), 0), parameter.shape, parameter))
+
+
+def _factor(plan: ParameterPlan, tasks: int, workspace: Workspace) -> Factor:
+    parameter = plan.parameter
+    matrix = [use for use in plan.uses if isinstance(use, MatrixUse)]
+    rows = [use for use in plan.uses if isinstance(use, RowUse)]
+    small = [use for use in plan.uses if isinstance(use, GradientUse)]
+    if matrix and sum(use.rows for use in matrix) > matrix[0].width:
+        small = [as_gradient_use(use) for use in matrix]
+    elif matrix:
+        return MatrixFactor(parameter, matrix, tasks, workspace)
+    if rows:
+        return RowFactor(parameter, rows, tasks, workspace)
+    if small:
+        return GradientFactor(parameter, small, tasks, workspace)
+    return LeafFactor(parameter, tasks, workspace)
+
+
+@dataclass(frozen=True)
+class PlainGradients:
+    """The verdict that task gradients are better had plainly."""
+
+    plan: GramPlan
+
+
+def factored_gradients(
+    losses: Sequence[Tensor],
+    shared: Sequence[Tensor],
+    heads: Sequence[Tensor] | None,
+    *,
+    scale: float = 1.0,
+    workspace: Workspace | None = None,
+    forced: bool = False,
+) -> FactoredGradients | PlainGradients:
+    """Task gradients in factored form where that pays.
+
+    Args:
+        losses: K scalar losses with their graphs.
+        shared: The shared parameters.
+        heads: The leaves that count as heads; ``None`` for every other leaf.
+        scale: Factor on the losses while they are differentiated (mixed precision).
+        workspace: Buffers of earlier steps to use again.
+        forced: Whether to take the exact way wherever a rule allows it, whatever it costs.
+
+    Returns:
+        The gradients, or the plan that says why they are better had plainly; nothing was
+        differentiated then.
+    """
+    trunk = find_trunk(losses, shared, heads)
+    if isinstance(trunk, str):
+        return PlainGradients(GramPlan("plain", trunk))
+    plan = make_plan(trunk, len(losses), forced=forced)
+    if plan.path == "plain":
+        return PlainGradients(plan.without_uses())
+    return FactoredGradients(losses, trunk, plan, workspace or Workspace(), scale)

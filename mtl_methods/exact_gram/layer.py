@@ -1,0 +1,111 @@
+"""What a rule knows of one use of a parameter: its gradient from the output gradients Δ."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+__all__ = ["GradientUse", "LayerUse", "MatrixUse", "RowUse", "as_gradient_use", "sum_to"]
+
+
+@dataclass(frozen=True)
+class LayerUse(ABC):
+    """One use of a parameter that a rule covers.
+
+    Attributes:
+        rule: The rule's name, for reports.
+        edge: Where the output gradient Δ of the layer is read.
+        elements: Number of elements of Δ for one task.
+    """
+
+    rule: str
+    edge: GradientEdge
+    elements: int
+
+
+@dataclass(frozen=True)
+class GradientUse(LayerUse):
+    """A use whose parameter gradient is small and cheap: biases, scales of norms.
+
+    Attributes:
+        gradient: From Δ of c tasks, shape (c, ...), to the gradients, shape (c, *parameter.shape).
+    """
+
+    gradient: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class MatrixUse(LayerUse):
+    """A use whose parameter gradient is ``sum over rows of Δ ⊗ A``, in g independent groups.
+
+    Attributes:
+        rows: Rows R of A and Δ: samples, positions.
+        width: Columns of A in a group.
+        out: Columns of Δ in a group.
+        groups: Number of groups g.
+        inputs: Gives A, shape (g, R, width).
+        outputs: From Δ of c tasks as autograd gives it to shape (c, g, R, out).
+        fold: From a gradient (g, out, width) to the parameter's shape.
+        layout: Uses of one parameter join along their rows if their layouts are equal.
+    """
+
+    rows: int
+    width: int
+    out: int
+    groups: int
+    inputs: Callable[[], Tensor]
+    outputs: Callable[[Tensor], Tensor]
+    fold: Callable[[Tensor], Tensor]
+    layout: str
+
+
+@dataclass(frozen=True)
+class RowUse(LayerUse):
+    """A use whose gradient adds rows of Δ to rows of the parameter: embeddings.
+
+    Attributes:
+        indices: Row of the parameter for each row of Δ, shape (R,); -1 for rows without gradient.
+        width: Columns of the parameter.
+    """
+
+    indices: Tensor
+    width: int
+
+
+def as_gradient_use(use: MatrixUse) -> GradientUse:
+    """The gradients of a matrix written out: right for many rows."""
+    inputs: list[Tensor] = []
+
+    def gradient(delta: Tensor) -> Tensor:
+        if not inputs:
+            inputs.append(use.inputs().to(delta.dtype))
+        products = use.outputs(delta).transpose(2, 3) @ inputs[0]
+        return torch.stack([use.fold(product) for product in products])
+
+    return GradientUse(use.rule, use.edge, use.elements, gradient)
+
+
+class _Broadcast:
+    """Sums what broadcasting repeated."""
+
+    def __init__(self, shape: torch.Size) -> None:
+        self.shape = shape
+
+    def __call__(self, delta: Tensor) -> Tensor:
+        lead = delta.dim() - 1 - len(self.shape)
+        if lead:
+            delta = delta.sum(tuple(range(1, 1 + lead)))
+        kept = [
+            i for i, size in enumerate(self.shape, start=1) if size == 1 and delta.shape[i] != 1
+        ]
+        return delta.sum(kept, keepdim=True) if kept else delta
+
+
+def sum_to(shape: torch.Size) -> Callable[[Tensor], Tensor]:
+    """From Δ of c tasks (c, ...) to sums of the shape (c, *shape) that was broadcast to it."""
+    return _Broadcast(shape)

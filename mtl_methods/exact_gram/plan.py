@@ -1,0 +1,207 @@
+"""Which way each shared parameter goes, by a cost model, and how many tasks travel at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mtl_methods.exact_gram.layer import GradientUse, LayerUse, MatrixUse, RowUse
+from mtl_methods.exact_gram.rules import layer_use
+from mtl_methods.exact_gram.trunk import Trunk
+
+__all__ = ["GramPlan", "ParameterPlan", "make_plan"]
+
+# Costs are in multiply-adds; a number moved through memory weighs as much as so many of them.
+_MOVE = 8.0
+# Rows at which a matrix product is efficient on its own; smaller tasks travel together.
+_ROWS_AT_ONCE = 256
+_LEAST_TOGETHER = 4  # fewer do not repay the batching
+# Graph nodes that torch batches over tasks without a loop or a copy of the saved tensors.
+_BATCHED = frozenset(
+    {
+        "AddBackward0",
+        "AddmmBackward0",
+        "CloneBackward0",
+        "DivBackward0",
+        "EluBackward0",
+        "EmbeddingBackward0",
+        "ExpandBackward0",
+        "GeluBackward0",
+        "HardtanhBackward0",
+        "LeakyReluBackward0",
+        "MeanBackward0",
+        "MeanBackward1",
+        "MmBackward0",
+        "MulBackward0",
+        "NegBackward0",
+        "PermuteBackward0",
+        "ReluBackward0",
+        "ReshapeAliasBackward0",
+        "SelectBackward0",
+        "SigmoidBackward0",
+        "SiluBackward0",
+        "SliceBackward0",
+        "SoftplusBackward0",
+        "SqueezeBackward0",
+        "SqueezeBackward1",
+        "SubBackward0",
+        "SumBackward0",
+        "SumBackward1",
+        "TBackward0",
+        "TanhBackward0",
+        "ThresholdBackward0",
+        "ToCopyBackward0",
+        "TransposeBackward0",
+        "UnsafeViewBackward0",
+        "UnsqueezeBackward0",
+        "ViewBackward0",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ParameterPlan:
+    """The way of one shared parameter.
+
+    Attributes:
+        parameter: The parameter.
+        way: ``"exact"`` (from layer inputs and output gradients) or ``"plain"`` (K gradients).
+        uses: What the rules know of its uses; empty on the plain way and after the step.
+        reason: Why this way, in a few words.
+    """
+
+    parameter: Tensor
+    way: str
+    uses: tuple[LayerUse, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class GramPlan:
+    """How a step finds the Gram matrix; ``str(plan)`` is a line for logs.
+
+    Attributes:
+        path: ``"exact"`` if any parameter goes that way, else ``"plain"``.
+        reason: Why, in one clause.
+        parameters: The ways of the shared parameters in use; empty if the plain path was taken
+            without a look at them.
+        tasks_at_once: How many tasks travel down the trunk together.
+    """
+
+    path: str
+    reason: str
+    parameters: tuple[ParameterPlan, ...] = ()
+    tasks_at_once: int = 1
+
+    def without_uses(self) -> GramPlan:
+        """The plan for the record: it holds on to nothing of the step's graph."""
+        parameters = tuple(dataclasses.replace(plan, uses=()) for plan in self.parameters)
+        return dataclasses.replace(self, parameters=parameters)
+
+    def __str__(self) -> str:
+        text = f"Gram path {self.path}: {self.reason}"
+        if self.path == "exact":
+            text += f"; {self.tasks_at_once} task(s) at once"
+        ways = Counter((plan.way, plan.reason) for plan in self.parameters)
+        listed = [f"{count} {way} ({reason})" for (way, reason), count in ways.items()]
+        return text + ("; parameters: " + ", ".join(listed) if listed else "")
+
+
+def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> GramPlan:
+    """Chooses a way for every parameter.
+
+    Args:
+        trunk: The trunk of the step.
+        tasks: Number of tasks K.
+        forced: Whether every parameter that rules cover goes the exact way, whatever it costs.
+
+    Returns:
+        The plan. Unless forced its path is ``"exact"`` only if that saves at least a twentieth of
+        the estimated work and needs no more memory than the K gradients.
+    """
+    covered = {id(p): _uses(trunk, p) for p in trunk.parameters}
+    at_once = _tasks_at_once(trunk, covered, tasks)
+    plans, saved, total = [], 0.0, 0.0
+    for parameter in trunk.parameters:
+        uses = covered[id(parameter)]
+        plain = exact = 3.0 * _MOVE * tasks * parameter.numel()
+        plain += tasks * tasks * parameter.numel()
+        if isinstance(uses, str):
+            plan = ParameterPlan(parameter, "plain", (), uses)
+        elif isinstance(uses[0], MatrixUse):
+            matrix = [use for use in uses if isinstance(use, MatrixUse)]
+            plain, exact = _matrix_costs(matrix, tasks)
+            rows, width = sum(use.rows for use in matrix), matrix[0].width
+            what = f"{uses[0].rule}, {rows} rows against width {width}"
+            if forced or (exact < plain and rows <= width):
+                plan = ParameterPlan(parameter, "exact", uses, what)
+            else:
+                plan = ParameterPlan(parameter, "plain", (), what)
+        elif isinstance(uses[0], RowUse) or forced or at_once > 1:
+            plan = ParameterPlan(parameter, "exact", uses, uses[0].rule)
+        else:
+            plan = ParameterPlan(parameter, "plain", (), f"{uses[0].rule}, cheaper as it is")
+        if isinstance(plan.uses[0] if plan.uses else None, RowUse):
+            exact = 3.0 * _MOVE * tasks * sum(use.elements for use in plan.uses)
+            exact = min(exact, plain)
+        total += plain
+        saved += plain - exact if plan.way == "exact" else 0.0
+        plans.append(plan)
+    if forced or saved >= 0.05 * total:
+        share = 100.0 * saved / total if total else 0.0
+        if any(plan.way == "exact" for plan in plans):
+            reason = f"saves {share:.0f} % of the work on weight gradients"
+            return GramPlan("exact", reason, tuple(plans), at_once)
+        return GramPlan("plain", "no rule covers any parameter", tuple(plans))
+    return GramPlan("plain", "layer inputs have too many rows to save work", tuple(plans))
+
+
+def _uses(trunk: Trunk, parameter: Tensor) -> tuple[LayerUse, ...] | str:
+    """What rules know of all uses of a parameter, or why they do not cover it."""
+    found: list[LayerUse] = []
+    for use in trunk.uses[id(parameter)]:
+        known = layer_use(use, parameter)
+        if known is None:
+            return f"no rule for {use.node.name()}"
+        found.append(known)
+    kinds = {type(use) for use in found}
+    layouts = {use.layout for use in found if isinstance(use, MatrixUse)}
+    if len(kinds) > 1 or len(layouts) > 1:
+        return "used in different ways"
+    return tuple(found)
+
+
+def _matrix_costs(uses: Sequence[MatrixUse], tasks: int) -> tuple[float, float]:
+    """Estimated cost of the plain and of the exact way."""
+    first = uses[0]
+    rows, width, out, groups = sum(u.rows for u in uses), first.width, first.out, first.groups
+    plain = tasks * out * width * (rows + tasks + 3.0 * _MOVE)
+    exact = tasks * out * rows * (rows + tasks + 3.0 * _MOVE)
+    exact += rows * width * (rows + out)
+    if first.rule == "convolution":
+        exact += _MOVE * (2.0 * rows * width + 2.0 * tasks * rows * out)
+    return groups * plain, groups * exact
+
+
+def _tasks_at_once(trunk: Trunk, covered: dict[int, tuple[LayerUse, ...] | str], tasks: int) -> int:
+    """Many small tasks travel together as far as memory allows, large ones one by one."""
+    if not trunk.node_names <= _BATCHED:
+        return 1
+    elements: dict[tuple[object, int], int] = {}
+    rows = 1
+    for uses in covered.values():
+        for use in () if isinstance(uses, str) else uses:
+            elements[use.edge.node, use.edge.output_nr] = use.elements
+            if isinstance(use, MatrixUse):
+                rows = max(rows, use.rows)
+            elif not isinstance(use, GradientUse):
+                rows = max(rows, use.elements)
+    size = sum(parameter.numel() for parameter in trunk.parameters)
+    per_task = 2 * sum(elements.values())
+    fitting = size * tasks // (4 * per_task) if per_task else tasks
+    together = min(tasks, fitting, _ROWS_AT_ONCE // rows)
+    return together if together >= min(tasks, _LEAST_TOGETHER) else 1
