@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mtl_methods.configuration import closest
 from mtl_methods.core.step import StepInputs
-from mtl_methods.errors import NonFiniteLossError, TaskError
+from mtl_methods.errors import NonFiniteLossError, TaskError, UnknownNameError
 
 if TYPE_CHECKING:
     from mtl_methods.core.method import Method
 
 __all__ = ["checked_inputs"]
+
+_FURTHER = ("closure", "named_parameters", "lr", "extra_losses")
 
 
 def checked_inputs(
@@ -33,7 +36,15 @@ def checked_inputs(
     Raises:
         NonFiniteLossError: If a loss is NaN or infinite.
         TaskError: If losses are not scalars, have no graph, or name an unknown task.
+        UnknownNameError: If there is an argument that no need asks for.
     """
+    for key in extra:
+        if key not in _FURTHER:
+            raise UnknownNameError(
+                f"{method.name}: backward has no argument {key!r}"
+                f"{closest(key, (*_FURTHER, 'features', 'heads', 'grad_scale'))}; further "
+                f"arguments for declared needs are {', '.join(_FURTHER)}"
+            )
     tasks = tuple(losses)
     terms = tuple(losses.values())
     if not tasks:

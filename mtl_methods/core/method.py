@@ -161,7 +161,8 @@ class Method(Configurable, ABC):
                 ``Need.FEATURES`` and for options that take gradients there.
             grad_scale: Factor on all gradients written, ``scaler.get_scale()`` under mixed
                 precision; weights are found from the unscaled losses and gradients.
-            **extra: Further inputs, only for declared needs.
+            **extra: Further inputs, only for declared needs: ``closure``, ``named_parameters`` and
+                ``lr`` (``Need.VALIDATION_BATCH``), ``extra_losses`` (``Need.EXTRA_BATCHES``).
 
         Raises:
             NonFiniteLossError: If a loss is NaN or infinite. Nothing is written.
@@ -169,6 +170,7 @@ class Method(Configurable, ABC):
                 written.
             TaskError: If losses are not scalars, have no graph, or name an unknown task.
             MissingNeedError: If a declared need was not served.
+            UnknownNameError: If there is an argument that no need asks for.
         """
         inputs = checked_inputs(self, losses, shared, heads, features, grad_scale, extra)
         self.last_step = StepRecord(tasks=inputs.tasks)

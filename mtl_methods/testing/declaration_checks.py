@@ -48,7 +48,7 @@ def check_declarations(factory: Factory) -> None:
 
 def _trajectory(factory: Factory) -> Tensor:
     stage = network_stage(3)
-    return torch.cat([outcome.written for outcome in stage.run(fresh(factory, stage), 4)])
+    return torch.cat([outcome.written for outcome in stage.each_step(fresh(factory, stage), 4)])
 
 
 def coinciding(methods: Mapping[str, Factory]) -> list[tuple[str, str]]:

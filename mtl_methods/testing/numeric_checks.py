@@ -121,7 +121,7 @@ def check_autocast(factory: Factory) -> None:
     """Under bfloat16 autocast everything stays finite and consistent."""
     stage = network_stage(3, dtype=torch.float32)
     method = fresh(factory, stage)
-    for outcome in stage.run(method, 3, autocast=torch.bfloat16):
+    for outcome in stage.each_step(method, 3, autocast=torch.bfloat16):
         expect_consistent(outcome, 0.05, "bfloat16 autocast")
 
 
@@ -175,7 +175,7 @@ def check_overflow(factory: Factory) -> None:
     stage.run(method, 2)
     outcome = stage.step(method, grad_scale=2.0**16, update=False, prepare=_overflowing)
     expect(not outcome.finite, "an overflow is hidden from the gradient scaler")
-    for later in stage.run(method, 2):
+    for later in stage.each_step(method, 2):
         expect_consistent(later, 1e-9, "after a step that was skipped")
     try:
         stage.step(method, update=False, prepare=_overflowing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -238,7 +238,12 @@ class Stage:
 
     def run(self, method: Method, steps: int, **options: Any) -> list[Outcome]:
         """Several steps; see :meth:`step` for the options."""
-        return [self.step(method, **options) for _ in range(steps)]
+        return list(self.each_step(method, steps, **options))
+
+    def each_step(self, method: Method, steps: int, **options: Any) -> Iterator[Outcome]:
+        """As :meth:`run`, one step at a time, so that each can be looked at before the next."""
+        for _ in range(steps):
+            yield self.step(method, **options)
 
     def _raw(self, losses: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         rows, heads = [], {}

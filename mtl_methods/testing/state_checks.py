@@ -127,7 +127,7 @@ def check_missing_task(factory: Factory) -> None:
             same_state(value, after.get(path)),
             f"the state {path} of a missing task changed from {value} to {after.get(path)}",
         )
-    for back in stage.run(method, 3):
+    for back in stage.each_step(method, 3):
         expect_consistent(back, 1e-9, "a task came back")
     _check_first_batch(factory)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mtl_methods.core.compose import ComposedMethod
 from mtl_methods.core.method import Method, Need
 from mtl_methods.core.transform import TransformedMethod
-from mtl_methods.errors import MissingNeedError, TaskError
+from mtl_methods.errors import MissingNeedError, TaskError, UnknownNameError
 from mtl_methods.testing.expectations import (
     ContractViolation,
     Factory,
@@ -49,7 +49,7 @@ def check_weights(factory: Factory) -> None:
         stage = network_stage(count)
         method = fresh(factory, stage)
         expect(method.weights is None, "weights must be None before the first step")
-        for number, outcome in enumerate(stage.run(method, 5)):
+        for number, outcome in enumerate(stage.each_step(method, 5)):
             expect_consistent(outcome, _TIGHT, f"{count} tasks, step {number}")
 
 
@@ -57,7 +57,7 @@ def check_one_task(factory: Factory) -> None:
     """With one task a step goes down its gradient."""
     stage = network_stage(1)
     method = fresh(factory, stage)
-    for outcome in stage.run(method, 3):
+    for outcome in stage.each_step(method, 3):
         expect_consistent(outcome, _TIGHT, "one task")
         slope = float(outcome.raw[0] @ outcome.written)
         expect(slope >= 0.0, "one task: the step goes up its loss")
@@ -83,7 +83,7 @@ def check_head_weighting(factory: Factory) -> None:
 def _check_heads(factory: Factory) -> None:
     stage = network_stage(3)
     method = fresh(factory, stage)
-    for outcome in stage.run(method, 3):
+    for outcome in stage.each_step(method, 3):
         _expect_heads(method, outcome)
 
 
@@ -178,7 +178,7 @@ def check_frozen_and_unused(factory: Factory) -> None:
     if Need.FEATURES not in factory().needs:
         _add_parameter_of_one_task(stage)
     method = fresh(factory, stage)
-    for outcome in stage.run(method, 3):
+    for outcome in stage.each_step(method, 3):
         expect_consistent(outcome, _TIGHT, "frozen and unused parameters")
         for name in ("trunk.bias", "unused"):
             gradient = stage.shared[name].grad
@@ -213,7 +213,7 @@ def check_loss_without_graph(factory: Factory) -> None:
         return features, {**losses, "task_1": losses["task_1"].detach()}
 
     stage.forward = forward
-    for outcome in stage.run(fresh(factory, stage), 2):
+    for outcome in stage.each_step(fresh(factory, stage), 2):
         expect_consistent(outcome, _TIGHT, "a loss without graph")
     try:
         stage.step(
@@ -230,7 +230,7 @@ def check_feature_space(factory: Factory) -> None:
     in_features = variant(factory, gradients_on="features")
     stage = network_stage(3)
     method = fresh(in_features, stage)
-    for outcome in stage.run(method, 3):
+    for outcome in stage.each_step(method, 3):
         expect_consistent(outcome, _TIGHT, "gradients on features")
     check_needs_are_asked_for(in_features)
 
@@ -320,3 +320,8 @@ def check_refusals(factory: Factory) -> None:
         except TaskError:
             continue
         raise ContractViolation(f"{what} must be a TaskError")
+    try:
+        method.backward(losses, stage.shared.values(), **extra, feature=features)
+    except UnknownNameError:
+        return
+    raise ContractViolation("an unknown argument must be refused")
