@@ -112,9 +112,11 @@ class AutoLambda(BilevelWeighting):
             weights = own[index]
             if self.parametrisation == "softmax":
                 weights = torch.softmax(weights, 0)
-        found, slopes = hypergradients(level, weights, self._primary, way=self.hypergradient)
+        found, slopes = hypergradients(
+            level, weights, self._primary, way=self.hypergradient, summed=True
+        )
         if found:
-            (gradient,) = torch.autograd.grad(weights, own, slopes.sum(0))
+            (gradient,) = torch.autograd.grad(weights, own, slopes[0])
             accumulate([own], [gradient], inputs.grad_scale)
         else:
             self._event("no_primary_task", "the validation batch has no primary task")

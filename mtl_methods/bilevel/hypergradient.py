@@ -65,6 +65,7 @@ def hypergradients(
     *,
     way: str = "exact",
     steps: int = 1,
+    summed: bool = False,
 ) -> tuple[tuple[str, ...], Tensor]:
     """How each validation loss after descent on weighted training losses answers to the weights.
 
@@ -80,18 +81,21 @@ def hypergradients(
         wanted: Tasks whose validation losses count.
         way: ``"exact"`` or ``"finite_difference"``.
         steps: Number of descent steps.
+        summed: Whether only the sum of the validation losses matters.
 
     Returns:
-        The validation tasks found, and the derivatives, shape (number of them, K).
+        The validation tasks found, and the derivatives, shape (number of them, K), or (1, K) if
+        summed.
     """
     leaf = weights.detach().requires_grad_()
     exact = way == "exact"
     with torch.enable_grad():
         ahead = level.descend(leaf, steps, differentiable=exact)
         tasks, upper = level.validation_losses(ahead, wanted)
+        goals = (upper.sum(),) if summed and tasks else upper.unbind()
         rows = []
-        for k, loss in enumerate(upper.unbind()):
-            retain = k + 1 < len(tasks)
+        for k, loss in enumerate(goals):
+            retain = k + 1 < len(goals)
             if exact:
                 (row,) = torch.autograd.grad(loss, leaf, retain_graph=retain, allow_unused=True)
                 rows.append(torch.zeros_like(leaf) if row is None else row)

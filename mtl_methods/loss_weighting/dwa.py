@@ -21,7 +21,8 @@ class DWA(LossWeighting):
     With ``r_k = L_k(t-1) / L_k(t-2)``, the ratio of the mean losses of the last two epochs, the
     weights are ``w = K softmax(r / T)``. A task with fewer than two epochs counts with ``r_k = 1``,
     so that the first two epochs have equal weights. Tell epochs with :meth:`end_epoch`, or take
-    windows of iterations instead of epochs (``level="iterations"``). A task that is missing from a
+    windows of iterations instead of epochs (``level="iterations"``), the last of which ends with
+    the present step. A task that is missing from a
     batch or an epoch keeps its history.
 
     Source: Liu, Johns and Davison, "End-to-End Multi-Task Learning with Attention" (CVPR 2019),
@@ -37,8 +38,8 @@ class DWA(LossWeighting):
     deviations: ClassVar[tuple[str, ...]] = (
         "The paper and LibMTL compare epochs (the default); the Nash-MTL family compares windows "
         "of 25 iterations (level='iterations').",
-        "The Nash-MTL family fills the window with ones and reads it after half of it is real "
-        "(first_window='ones'); here both windows must be full.",
+        "The Nash-MTL family fills the windows with ones and reads them as soon as the last one is "
+        "real (first_window='ones'); here both windows must be full.",
         "The Nash-MTL family averages the weighted losses (weight_sum='one'), the paper and LibMTL "
         "sum them (the default).",
     )
@@ -103,7 +104,7 @@ class DWA(LossWeighting):
         before, last = history[:, :half].mean(1), history[:, half:].mean(1)
         early = self.level == "iterations" and self.first_window == "ones"
         seen = self.state["seen"][index]
-        known = seen > half if early else seen >= 2 * half
+        known = seen > half + 1 if early else seen >= 2 * half
         flat = known & (before == 0.0)
         if bool(flat.any()):
             self._event("zero_mean_loss", "a mean loss is 0: its ratio counts as 1")
@@ -111,9 +112,9 @@ class DWA(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``K softmax(r / T)`` over the tasks of the batch, shape (K,)."""
-        weights = torch.softmax(self._ratios(inputs.index) / self.temperature, dim=0)
         if self.level == "iterations":
             self._append(inputs.index, inputs.values)
+        weights = torch.softmax(self._ratios(inputs.index) / self.temperature, dim=0)
         return weights * len(inputs.tasks) if self.weight_sum == "tasks" else weights
 
     def end_epoch(
