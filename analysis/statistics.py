@@ -91,7 +91,8 @@ def rank_test(
     ranks = blocks.rank(axis=1, ascending=not higher_is_better)
     mean_ranks = ranks.mean().sort_values(kind="stable")
     samples = [blocks[name].to_numpy() for name in blocks.columns]
-    statistic, p_value = stats.friedmanchisquare(*samples)
+    with np.errstate(invalid="ignore"):
+        statistic, p_value = stats.friedmanchisquare(*samples)
     if np.isnan(statistic):
         statistic, p_value = 0.0, 1.0
     quantile = float(stats.studentized_range.ppf(1 - alpha, methods, np.inf)) / np.sqrt(2)

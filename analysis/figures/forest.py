@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from analysis.bootstrap import bootstrap_intervals
 from analysis.equivalence import fixed_equivalence
 from analysis.figures.style import GREY, Style, new_figure, styles
+from analysis.front import standing
 from analysis.results import Results
 from analysis.scores import MEASURE_LABELS, main_measure
-from analysis.standing import standing
 
 STANDING_CAPTION = (
     "Distance of each method's mean point to what linear scalarisation with swept weights "

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from analysis.errors import AnalysisError
 from analysis.figures.style import GREY, Style, new_figure, styles
+from analysis.front import objectives
 from analysis.results import Results
 from analysis.scores import final_trials
-from analysis.standing import objectives
 from analysis.sweep import weight_sweep
 
 CAPTION = (

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from analysis.errors import AnalysisError
 from analysis.figures.style import GREY, Style, new_figure, styles
 from analysis.figures.trade_off import MOST_TASKS
+from analysis.front import standing_points
 from analysis.results import Results
-from analysis.standing import standing_points
 
 CAPTION = (
     "Mean relative drop of every pair of tasks, lower and further left is better. Grey: linear "

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.front import AHEAD, BEHIND
 from analysis.report.study import StudyAnalysis
 from analysis.report.tables import number
 from analysis.scores import EQUAL_WEIGHTING
-from analysis.standing import AHEAD, BEHIND
 from analysis.statistics import detectable_effect
 
 NAMES = {"delta_mtm": "Δmtm", "delta_p": "Δp"}

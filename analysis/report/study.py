@@ -11,9 +11,9 @@ from analysis import search, tuning_checks, understanding
 from analysis.bootstrap import bootstrap_intervals
 from analysis.equivalence import fixed_equivalence
 from analysis.fairness import fairness_sweep
+from analysis.front import hypervolumes, standing
 from analysis.results import Results
 from analysis.scores import MEASURES, Reference, main_measure, stl_reference
-from analysis.standing import hypervolumes, standing
 from analysis.statistics import RankTest, block_table, paired_tests, rank_test
 from analysis.summary import summarise
 
@@ -55,12 +55,12 @@ class StudyAnalysis:
 
     @cached_property
     def standing(self) -> pd.DataFrame:
-        """See `standing.standing`."""
+        """See `front.standing`."""
         return standing(self.results)
 
     @cached_property
     def hypervolumes(self) -> pd.DataFrame:
-        """See `standing.hypervolumes`."""
+        """See `front.hypervolumes`."""
         return hypervolumes(self.results)
 
     @cached_property

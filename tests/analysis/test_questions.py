@@ -1,0 +1,184 @@
+"""The studies' questions on folders whose answer is known: fronts, fixed weights, fairness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_folder import METHODS, Plan, simplex, write_folder
+
+from analysis import (
+    AnalysisError,
+    extract_fixed_weights,
+    fairness_sweep,
+    fixed_equivalence,
+    hypervolumes,
+    load,
+    moving_average,
+    normalised_weights,
+    standing,
+    understanding,
+)
+from analysis.fairness import fairness_sentence
+from analysis.front import objectives
+from analysis.results import Results
+from analysis.sweep import sweep_split, weight_sweep
+
+
+@pytest.fixture(scope="module")
+def precise(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Almost without noise: verdicts must be those of the model behind the numbers."""
+    plan = Plan(noise=0.0005, sensitivity=(1.0, 2.0, 5.0, 10.0), sweep=15)
+    return load(write_folder(tmp_path_factory.mktemp("precise"), plan))
+
+
+def test_methods_ahead_and_behind_the_front_are_told_apart(precise: Results) -> None:
+    """The sweep costs 3 %, CAGrad and FairGrad 2 %, LS 10 %, UW 6 %."""
+    verdicts = standing(precise).set_index("variant")["verdict"]
+    assert verdicts["cagrad"] == verdicts["fairgrad"] == "ahead"
+    assert verdicts["ls"] == verdicts["uw"] == "behind"
+
+
+def test_objectives_are_compared_on_one_split(precise: Results, tmp_path: Path) -> None:
+    assert sweep_split(precise) == "validation"
+    tested = load(write_folder(tmp_path / "f", Plan(test_on_sweep=True, search=2)))
+    assert sweep_split(tested) == "test"
+    assert objectives(tested, weight_sweep(tested)).split == "test"
+
+
+def test_losses_and_metrics_give_the_same_verdicts(precise: Results) -> None:
+    for kind in ("metrics", "losses"):
+        verdicts = standing(precise, kind).set_index("variant")["verdict"]
+        assert verdicts["ls"] == "behind"
+    with pytest.raises(AnalysisError, match="valid: tasks, metrics, losses"):
+        standing(precise, "loss")
+
+
+def test_hypervolume_grows_only_by_points_beyond_the_front(precise: Results) -> None:
+    table = hypervolumes(precise).set_index("variant")
+    assert table.loc["cagrad", "gain"] > 0.001
+    assert table.loc["ls", "gain"] == 0.0
+    assert table["hypervolume"].between(0.0, 1.0).all()
+
+
+def test_no_sweep_no_verdict(tmp_path: Path) -> None:
+    results = load(write_folder(tmp_path / "f", Plan(sweep=0, search=2)))
+    assert standing(results).empty
+    assert hypervolumes(results).empty
+
+
+@pytest.mark.parametrize("margin", [0.1, 5.0])
+def test_equivalence_depends_on_the_stated_margin(precise: Results, margin: float) -> None:
+    """Fixed weights cost half a percentage point more than their source."""
+    table = fixed_equivalence(precise, margin=margin).set_index("source")
+    expected = "worse" if margin == 0.1 else "equivalent"
+    assert table["verdict"].tolist() == [expected, expected]
+    assert table["difference"].tolist() == pytest.approx([-0.5, -0.5], abs=0.15)
+    sentence = table.loc["cagrad", "sentence"]
+    assert f"margin ±{margin:g}" in sentence
+    assert ("do worse than" if margin == 0.1 else "do as well as") in sentence
+
+
+def test_one_seed_leaves_equivalence_open(tmp_path: Path) -> None:
+    table = fixed_equivalence(load(write_folder(tmp_path / "f", Plan(seeds=1, search=2))))
+    assert set(table["verdict"]) == {"undecided"}
+    assert table["sentence"].str.contains("one seed only").all()
+
+
+def test_weights_are_normalised_smoothed_and_extracted(precise: Results) -> None:
+    weights = normalised_weights(precise)
+    columns = ["weight.CL", "weight.RR"]
+    assert weights[columns].sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert "uw" not in set(weights["variant"])
+    own = weights[weights["variant"] == "fairgrad"].groupby("epoch")[columns].mean()
+    smooth = own.iloc[0].to_numpy()
+    for row in own.to_numpy()[1:]:
+        smooth = 0.9 * smooth + 0.1 * row
+    extracted = extract_fixed_weights(precise, "fairgrad")
+    assert extracted.tolist() == pytest.approx((smooth / smooth.sum()).tolist())
+    towards = simplex(METHODS["fairgrad"][0], 2)[0]
+    assert min(0.5, towards) <= extracted["CL"] <= max(0.5, towards)
+    with pytest.raises(AnalysisError, match="variants that do: ls, famo, cagrad, fairgrad"):
+        extract_fixed_weights(precise, "uw")
+
+
+def test_weights_of_any_learning_rate_can_be_extracted(precise: Results) -> None:
+    found = extract_fixed_weights(precise, "fairgrad", phase="search")
+    assert found.sum() == pytest.approx(1.0)
+
+
+def test_moving_average_by_hand() -> None:
+    assert moving_average([1.0, 0.0, 0.0], 0.5).tolist() == [1.0, 0.5, 0.25]
+    with pytest.raises(AnalysisError, match=r"\[0, 1\)"):
+        moving_average([1.0], 1.0)
+
+
+def test_fairness_sweep_finds_the_best_value(precise: Results) -> None:
+    sweep = fairness_sweep(precise)
+    own = sweep[(sweep["method"] == "fairgrad") & (sweep["source"] == "sensitivity")]
+    assert own["value"].tolist() == [1.0, 2.0, 5.0, 10.0]
+    assert own.loc[own["delta_m"].idxmin(), "value"] in (1.0, 2.0)
+    assert own["delta_m_variance"].is_monotonic_increasing
+    assert own.iloc[-1]["on_front"] == False  # noqa: E712
+    assert (own["trials"] == 2).all()
+    assert any("fairgrad: Δm is best at alpha" in text for text in fairness_sentence(sweep))
+
+
+def test_fairness_falls_back_to_the_search(tmp_path: Path) -> None:
+    sweep = fairness_sweep(load(write_folder(tmp_path / "f", Plan())))
+    assert set(sweep["source"]) == {"search"}
+    assert set(sweep["parameter"]) == {"c", "alpha"}
+
+
+def test_similarity_is_that_of_the_epochs(results: Results) -> None:
+    table = understanding.gradient_similarity(results)
+    assert set(table["variant"]) == {"cagrad", "fairgrad"}
+    epochs = results.epochs
+    own = epochs[(epochs["variant"] == "cagrad") & (epochs["phase"] == "replicate")]
+    last = table[(table["variant"] == "cagrad") & (table["epoch"] == 8)].iloc[0]
+    assert last["mean"] == pytest.approx(own.loc[own["epoch"] == 8, "grad_cosine"].mean())
+    link = understanding.similarity_and_gain(results)
+    assert 0.4 < link["similarity"] < 0.8
+    assert link["gain"] > 5
+
+
+def test_loss_distribution_by_hand(results: Results) -> None:
+    table = understanding.loss_distribution(results).set_index("variant")
+    epochs = results.epochs
+    own = epochs[
+        (epochs["variant"] == "famo") & (epochs["phase"] == "replicate") & (epochs["epoch"] == 8)
+    ]
+    losses = own[["validation_loss.CL", "validation_loss.RR"]].to_numpy()
+    assert table.loc["famo", "mean"] == pytest.approx(losses.mean())
+    assert table.loc["famo", "std"] == pytest.approx(losses.std(axis=1).mean())
+    gap = np.abs(losses[:, 0] - losses[:, 1]).mean()
+    assert table.loc["famo", "discrepancy"] == pytest.approx(gap)
+    curves = understanding.loss_curves(results)
+    assert curves.groupby("variant")["CL"].apply(lambda c: c.is_monotonic_decreasing).all()
+
+
+def test_distance_to_equal_weights(results: Results) -> None:
+    table = understanding.distance_to_equal(results).set_index("variant")
+    assert table.loc["cagrad", "distance"] < 0.02 < table.loc["fairgrad", "distance"]
+
+
+def test_time_is_relative_to_linear_scalarisation(results: Results) -> None:
+    table = understanding.relative_time(results).set_index("variant")
+    assert table.loc["ls", "relative"] == 1.0
+    assert table.loc["cagrad", "relative"] == 2.0
+    assert table.loc["cagrad", "solve_share"] == pytest.approx(0.005)
+
+
+def test_tables_without_their_columns_are_empty(results: Results) -> None:
+    bare = Results(
+        results.path, results.manifest, results.study, results.metrics, results.trials,
+        results.epochs[["trial_id", "phase", "method", "variant", "seed", "epoch"]],
+    )  # fmt: skip
+    assert understanding.gradient_similarity(bare).empty
+    assert understanding.loss_distribution(bare).empty
+    assert understanding.loss_curves(bare).empty
+    assert understanding.distance_to_equal(bare).empty
+    assert normalised_weights(bare).empty
+    assert isinstance(understanding.relative_time(bare), pd.DataFrame)

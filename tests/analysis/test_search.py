@@ -1,0 +1,133 @@
+"""The search views: running best, importance, neighbours, budgets and borders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_folder import Plan, write_folder
+
+from analysis import (
+    best_and_neighbours,
+    best_so_far,
+    border_values,
+    importance,
+    load,
+    response_curves,
+    unequal_budgets,
+)
+from analysis.results import Results
+from analysis.search import searches
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return load(write_folder(tmp_path_factory.mktemp("search"), Plan(search=40, seeds=1)))
+
+
+def test_every_method_and_every_single_task_model_has_its_search(searched: Results) -> None:
+    names = [tuned.name for tuned in searches(searched)]
+    assert names == ["stl:CL", "stl:RR", "ls", "uw", "famo", "cagrad", "fairgrad"]
+    assert all(len(tuned.configurations()) == 40 for tuned in searches(searched))
+    directions = {tuned.name: tuned.higher_is_better for tuned in searches(searched)}
+    assert directions["stl:CL"] is True
+    assert directions["stl:RR"] is False
+
+
+def test_best_so_far_is_monotone_and_ends_at_the_best(searched: Results) -> None:
+    table = best_so_far(searched)
+    trials = searched.finished
+    for name, own in table.groupby("name"):
+        best = own["best"].dropna()
+        if str(name) == "stl:RR":
+            assert best.is_monotonic_decreasing
+            continue
+        assert best.is_monotonic_increasing
+        if not str(name).startswith("stl"):
+            search = trials[(trials["phase"] == "search") & (trials["variant"] == name)]
+            assert best.iloc[-1] == search["validation.delta_mtm"].max()
+
+
+def test_importance_sees_what_matters(searched: Results) -> None:
+    """In the model alpha and c cost up to 4 %, the learning rate up to 2 %."""
+    table = importance(searched)
+    for name, parameter in (("fairgrad", "hp.alpha"), ("cagrad", "hp.c")):
+        own = table[table["name"] == name].set_index("parameter")
+        assert own["importance"].sum() == pytest.approx(1.0)
+        assert own["importance"].idxmax() == parameter
+        assert own["explained"].iloc[0] > 0.5
+
+
+def test_importance_needs_enough_configurations(tmp_path: Path) -> None:
+    assert importance(load(write_folder(tmp_path / "f", Plan(search=4)))).empty
+
+
+def test_neighbours_are_sorted_by_distance_from_the_best(searched: Results) -> None:
+    table = best_and_neighbours(searched)
+    own = table[table["name"] == "fairgrad"]
+    assert own["place"].tolist() == [0, 1, 2, 3]
+    assert own["distance"].iloc[0] == 0.0
+    assert own["distance"].is_monotonic_increasing
+    assert own["objective"].iloc[0] == own["objective"].max()
+    assert "alpha = " in own["settings"].iloc[0]
+
+
+def test_response_curves_mark_the_chosen_configuration(searched: Results) -> None:
+    table = response_curves(searched)
+    chosen = table[table["best"]]
+    assert (chosen.groupby(["name", "parameter"]).size() == 1).all()
+    best = table.groupby("name")["objective"].max()
+    famo = chosen[chosen["name"] == "famo"]
+    assert (famo["objective"] == best["famo"]).all()
+
+
+def test_equal_budgets_need_no_warning_and_unequal_ones_do(searched: Results) -> None:
+    assert unequal_budgets(searched) is None
+    trials = searched.trials
+    dropped = trials[(trials["variant"] == "ls") & (trials["phase"] == "search")].index[:20]
+    fewer = replace(searched, trials=trials.drop(dropped))
+    assert unequal_budgets(fewer) == (
+        "The search budgets were unequal: 40 configurations of stl:CL, 20 of LS."
+    )
+
+
+def moved(results: Results, column: str, value: float) -> Results:
+    """The same study with the best configuration of FairGrad moved along one parameter."""
+    trials = results.trials.copy()
+    own = (trials["variant"] == "fairgrad") & (trials["phase"] == "search")
+    best = trials.loc[own, "validation.delta_mtm"].idxmax()
+    trials.loc[best, column] = value
+    return replace(results, trials=trials)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "side"),
+    [
+        ("hp.alpha", 1.0, "low"),
+        ("hp.alpha", 9.99, "high"),
+        ("hp.alpha", 3.0, None),
+        ("training.lr", 1e-2, "high"),
+        ("training.lr", 1.02e-4, "low"),
+        ("training.lr", 2e-4, None),
+    ],
+)
+def test_best_values_on_the_border_are_named(
+    searched: Results, column: str, value: float, side: str | None
+) -> None:
+    table = border_values(moved(searched, column, value))
+    own = table[(table["name"] == "fairgrad") & (table["parameter"] == column.partition(".")[2])]
+    assert own["side"].tolist() == ([side] if side else [])
+    if side and column == "training.lr":
+        assert (own["low"].iloc[0], own["high"].iloc[0]) == (1e-4, 1e-2)
+        assert own["recorded"].iloc[0]
+
+
+def test_all_diverged_leaves_no_best(tmp_path: Path) -> None:
+    results = load(write_folder(tmp_path / "f", Plan(diverge=("uw",))))
+    uw = next(tuned for tuned in searches(results) if tuned.name == "uw")
+    assert uw.best() is None
+    own = best_so_far(results)
+    assert own.loc[own["name"] == "uw", "best"].isna().all()
+    assert np.array_equal(own.loc[own["name"] == "uw", "tried"], np.arange(1, 7))
