@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,80 +121,106 @@ def _active_set(matrix: Vector, linear: Vector, iterations: int) -> NonnegativeM
     barred = np.zeros(size, dtype=np.bool_)
     scale = float(np.abs(linear).max())
     slope = -linear
+    updated = False
     for _ in range(10 * size + 20):
         tolerance = 64.0 * EPSILON * (float(point.sum()) + scale)
         descent = np.where(free | barred, 0.0, -slope)
         enter = int(descent.argmax())
-        if descent[enter] <= tolerance:
-            break
-        iterations += 1
-        if not _enter(matrix, point, free, enter):
-            barred[enter] = True
-            continue
-        solved = _settle(matrix, linear, point, free, enter)
-        iterations += abs(solved)
-        if solved > 0:
+        if descent[enter] > tolerance:
+            iterations += 1
+            outcome = _enter(matrix, slope, point, free, enter)
+            if outcome == "barred":
+                barred[enter] = True
+                continue
+            updated = outcome == "entered"
+            solved = 0 if updated else _settle(matrix, linear, point, free)
+            iterations += solved
+            # One that left at once entered by rounding; else the objective has fallen.
             barred[:] = False
-        else:  # in exact arithmetic it would have entered: this one is rounding
-            barred[enter] = True
+            barred[enter] = not free[enter]
+        elif updated:  # once more from scratch, without the rounding of the updates
+            iterations += _settle(matrix, linear, point, free)
+            updated = False
+        else:
+            break
         slope = matrix @ point - linear
     return NonnegativeMinimum(point, slope, free, iterations)
 
 
-def _enter(matrix: Vector, point: Vector, free: Mask, enter: int) -> bool:
-    """Make an index passive; return whether that is possible.
+def _enter(
+    matrix: Vector, slope: Vector, point: Vector, free: Mask, enter: int
+) -> Literal["entered", "exchanged", "barred"]:
+    """Make an index passive, starting from the minimum on the passive set.
 
-    Where its column depends on those of the passive indices, one of them leaves for it. If none
-    can, the objective falls without end along that direction, which only rounding can pretend.
+    Args:
+        matrix: H.
+        slope: Gradient at the point.
+        point: The point, moved in place.
+        free: The passive set, changed in place.
+        enter: The index, with a negative slope.
+
+    Returns:
+        ``"entered"``: the point is the minimum on the larger passive set. ``"exchanged"``:
+        another index reached zero first and left. ``"barred"``: no other can leave although the
+        objective falls without end, which only rounding can pretend.
     """
     (index,) = free.nonzero()
+    image = np.zeros(0)
+    curvature = float(matrix[enter, enter])
     if index.size:
         column = matrix[index, enter]
         _, image, info = dposv(matrix.take(index, 0).take(index, 1), column)
         if info:
-            return False
-        if float(matrix[enter, enter] - column @ image) <= _DEPENDENT:
-            falling = image > 0.0
-            if not falling.any():
-                return False
-            ratios = np.where(falling, point[index] / np.where(falling, image, 1.0), np.inf)
-            leave = int(ratios.argmin())
-            step = float(ratios[leave])
-            point[index] = np.maximum(point[index] - step * image, 0.0)
-            point[index[leave]] = 0.0
-            free[index[leave]] = False
-            point[enter] = step
+            return "barred"
+        curvature -= float(column @ image)
+    step = -float(slope[enter]) / curvature if curvature > _DEPENDENT else np.inf
+    current = point[index]
+    ratios = np.where(image > 0.0, current / np.where(image > 0.0, image, 1.0), np.inf)
+    nearest = float(ratios.min(initial=np.inf))
+    if nearest == step == np.inf:
+        return "barred"
     free[enter] = True
-    return True
+    if step < nearest:
+        point[index] = current - step * image
+        point[enter] = step
+        return "entered"
+    leave = int(ratios.argmin())
+    current = np.maximum(current - nearest * image, 0.0)
+    current[leave] = 0.0
+    point[index] = current
+    point[enter] = nearest
+    free[index[leave]] = False
+    return "exchanged"
 
 
-def _settle(matrix: Vector, linear: Vector, point: Vector, free: Mask, enter: int) -> int:
+def _settle(matrix: Vector, linear: Vector, point: Vector, free: Mask) -> int:
     """Move to the minimum on the passive set, dropping the indices that reach zero on the way.
 
     Returns:
-        The number of linear systems solved, negative if the new index did not stay.
+        The number of linear systems solved.
     """
     solved = 0
     while free.any():
         solved += 1
         (index,) = free.nonzero()
         _, inner, info = dposv(matrix.take(index, 0).take(index, 1), linear.take(index))
-        if info:
-            free[enter] = False
-            point[enter] = 0.0
-            return -solved
         current = point[index]
+        if info:  # dependent by rounding: do without the smallest
+            smallest = index[int(current.argmin())]
+            free[smallest] = False
+            point[smallest] = 0.0
+            continue
         negative = inner <= 0.0
         if not negative.any():
             point[index] = inner
             break
-        reach = np.where(negative, current / np.where(negative, current - inner, 1.0), np.inf)
+        falling = negative & (current > 0.0)
+        reach = np.where(negative, 0.0, np.inf)
+        reach[falling] = current[falling] / (current[falling] - inner[falling])
         step = float(reach.min())
         current = np.where(reach <= step, 0.0, current + step * (inner - current))
         point[index] = np.maximum(current, 0.0)
         free[index] = point[index] > 0.0
-        if not free[enter] and solved == 1:
-            return -solved
     return solved
 
 

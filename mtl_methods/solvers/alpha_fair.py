@@ -19,7 +19,7 @@ from mtl_methods.solvers._gram import (
     lengths_of,
     unit_gram,
 )
-from mtl_methods.solvers.min_norm import nearest_in_hull
+from mtl_methods.solvers.min_norm import HullPoint, nearest_in_hull
 
 __all__ = ["AlphaFairSolution", "AlphaFairStatus", "solve_alpha_fair"]
 
@@ -83,8 +83,9 @@ class _Newton(NamedTuple):
         log_v: Its logarithm, shape (K,), not held.
         residual: ``max_i |(C v)_i / σ_i - 1|``.
         iterations: Newton steps.
-        distance: A squared distance of the unit gradients' hull from 0 that is not larger than
-            the true one, or one that is exact; 0 where neither is known.
+        distance: Lower bound of the squared distance of the unit gradients' hull from 0, or that
+            distance itself where the hull is given; 0 where neither is known.
+        hull: The point of the hull nearest to 0, if it was needed.
         rounded: Whether rounding alone is left of ``C v - σ``.
     """
 
@@ -93,6 +94,7 @@ class _Newton(NamedTuple):
     residual: float
     iterations: int
     distance: float
+    hull: HullPoint | None = None
     rounded: bool = False
 
 
@@ -199,7 +201,7 @@ def solve_alpha_fair(
     with np.errstate(all="ignore"):
         newton = _newton(cosines, log_c, p, first, tolerance, max_iterations, threshold)
         if newton.distance <= threshold:
-            hull = nearest_in_hull(cosines, np.ones(size))
+            hull = newton.hull or nearest_in_hull(cosines, np.ones(size))
             if hull.squared <= threshold:
                 certificate = hull.coefficients * (inverse * lengths.min())
                 certificate /= certificate.sum()
@@ -237,6 +239,7 @@ def _newton(
     deep = p < 0.25
     v = np.exp(log_v)
     best = _Newton(v, log_v, math.inf, 0, 0.0)
+    hull: HullPoint | None = None
     distance = shift = 0.0
     stalled = 0
     for iteration in range(max_iterations + 1):
@@ -257,7 +260,7 @@ def _newton(
             low, high = 1.0, high / low
         residual = max(high - 1.0, 1.0 - low)
         if residual < best.residual:
-            best = _Newton(v, log_v, residual, iteration, distance)
+            best = _Newton(v, log_v, residual, iteration, distance, hull)
             stalled = 0
             if residual <= tolerance:
                 smallest = float(products.min())
@@ -269,10 +272,12 @@ def _newton(
             rounding += 4.0 * (np.abs(log_c) + p * np.abs(log_v)) * target
             if stalled >= _STALL and (np.abs(target - products) <= EPSILON * rounding).all():
                 if best.residual > _ROUNDED:
-                    best = _Newton(v, log_v, residual, iteration, distance)
-                return best._replace(iterations=iteration, distance=distance, rounded=True)
+                    best = _Newton(v, log_v, residual, iteration, distance, hull)
+                return best._replace(iterations=iteration, rounded=True)
         if iteration == _PATIENCE:
-            distance = nearest_in_hull(cosines, np.ones(size)).squared
+            hull = nearest_in_hull(cosines, np.ones(size))
+            distance = hull.squared
+            best = best._replace(distance=distance, hull=hull)
             if distance <= threshold:
                 return best._replace(iterations=iteration)
         guarded = iteration >= _PATIENCE
@@ -295,7 +300,7 @@ def _newton(
             log_change = _curve(change, p)
         log_v = log_v + log_change
         v = v * np.exp(log_change)
-    return best._replace(iterations=iteration, distance=distance)
+    return best._replace(iterations=iteration)
 
 
 def _residual(matrix: Vector, weights: Vector, p: float, right: Vector | float) -> float:

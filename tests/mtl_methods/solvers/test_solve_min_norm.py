@@ -141,3 +141,12 @@ class TestBadInput:
     def test_values(self, gram, message):
         with pytest.raises(SolverError, match=message):
             solve_min_norm(gram)
+
+
+def test_ties_at_zero():
+    """A case in which an index enters and leaves at zero."""
+    rows = gradients("duplicates", 7, seed=10535635)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    solution = solve_min_norm(gram_of(rows))
+    assert solution.status == "converged"
+    assert worst_violation(rows, solution.weights) <= 1e-10
