@@ -154,7 +154,9 @@ class FORUM(Method):
         for _ in range(self.inner_steps):
             try:
                 with torch.enable_grad():
-                    current = level.descend(weights, 1, start=current)
+                    current = level.descend(
+                        lambda found: weights @ found.to(weights.dtype), 1, start=current
+                    )
                 found = level.training_losses(current).detach()
             except NonFiniteLossError:
                 found = torch.full_like(losses, torch.inf)

@@ -90,7 +90,9 @@ def hypergradients(
     leaf = weights.detach().requires_grad_()
     exact = way == "exact"
     with torch.enable_grad():
-        ahead = level.descend(leaf, steps, differentiable=exact)
+        ahead = level.descend(
+            lambda losses: leaf @ losses.to(leaf.dtype), steps, differentiable=exact
+        )
         tasks, upper = level.validation_losses(ahead, wanted)
         goals = (upper.sum(),) if summed and tasks else upper.unbind()
         rows = []

@@ -114,26 +114,26 @@ class LowerLevel:
 
     def descend(
         self,
-        weights: Tensor,
+        objective: Callable[[Tensor], Tensor],
         steps: int,
         *,
         start: Mapping[str, Tensor] | None = None,
         differentiable: bool = False,
     ) -> dict[str, Tensor]:
-        """Gradient descent on the weighted training losses.
+        """Gradient descent on a function of the training losses.
 
         Args:
-            weights: Shape (K,).
+            objective: From the training losses, shape (K,), to a scalar.
             steps: Number of steps.
             start: Leaves to start from; default: the current parameters.
-            differentiable: Whether the result keeps its graph back to ``weights``.
+            differentiable: Whether the result keeps its graph back to what the objective holds.
 
         Returns:
             The parameters after it, by name: with graph, or detached leaves.
         """
         current = dict(self.parameters if start is None else start)
         for _ in range(steps):
-            total = weights @ self.training_losses(current).to(weights.dtype)
+            total = objective(self.training_losses(current))
             gradients = torch.autograd.grad(
                 total, list(current.values()), create_graph=differentiable, allow_unused=True
             )

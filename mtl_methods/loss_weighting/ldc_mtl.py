@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.loss_weighting import ObjectiveWeighting
+from mtl_methods.core.loss_weighting import LossWeighting
+from mtl_methods.core.lower_level import LowerLevel
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.errors import ConfigurationError, MissingNeedError, TaskError
+from mtl_methods.core.writing import accumulate, without_autocast
+from mtl_methods.core.writing import accumulate
+from mtl_methods.errors import (
+    ConfigurationError,
+    MissingNeedError,
+    NonFiniteLossError,
+    TaskError,
+)
 
 __all__ = ["LDCMTL"]
 
+Array = NDArray[np.float64]
 
-class LDCMTL(ObjectiveWeighting):
+
+class LDCMTL(LossWeighting):
     """Minimises loss discrepancy ``f`` and routed sum ``g`` together, in model and router.
 
     With routed weights ``sigma(W)`` and normalised losses ``l~`` the objective is::
@@ -31,8 +43,14 @@ class LDCMTL(ObjectiveWeighting):
     the method; ``router="features"`` is the paper's network on the (detached) shared features,
     averaged over space and its softmax over the batch.
 
+    ``loop="double"`` is Algorithm 2: the router descends ``discrepancy * f + penalty * (g - g*)``,
+    where ``g*`` is ``g`` after ``inner_steps`` descent steps on ``penalty * g`` from the current
+    parameters, a stand-in for the lower-level optimum. It needs a closure of the training batch
+    (``Need.VALIDATION_BATCH``) and 2 * ``inner_steps`` passes more per step; the model's update is
+    the same.
+
     Source: Xiao et al., "LDC-MTL: Balancing Multi-Task Learning through Scalable Loss Discrepancy
-    Control", equations 1 and 2 and Algorithm 1 (single loop).
+    Control", equations 1 to 4, Algorithm 1 (single loop) and Algorithm 2 (double loop).
     """
 
     name: ClassVar[str] = "ldc_mtl"
@@ -57,6 +75,9 @@ class LDCMTL(ObjectiveWeighting):
         "NYUv2 (not detached): divide_by_sum; the paper does not.",
         "On NYUv2 the paper's Table 5 says tau = 1, the code has tau = sigma and divides by "
         "l'_k / min_j l'_j (normalisation='rescaled_min').",
+        "The paper calls for a double loop (equations 3 and 4) and then drops its term; all code "
+        "has the single loop (the default), loop='double' is Algorithm 2. With a router on "
+        "features, the routed weights of the look-ahead are those of the current features.",
         "Initial losses are read once (rescaled) or in each epoch anew (log), as in the paper; "
         "renew_each_epoch says otherwise.",
     )
@@ -124,12 +145,35 @@ class LDCMTL(ObjectiveWeighting):
         description="Whether the routed sum is divided by the sum of routed weights.",
     )
 
+    loop: str = hyperparameter(
+        "single",
+        choices=("single", "double"),
+        source="single: Algorithm 1; double: Algorithm 2",
+        description="Whether the router's gradient has the term of the lower-level optimum.",
+    )
+    inner_steps: int = hyperparameter(
+        50,
+        low=1,
+        source="LDC-MTL section 4.3: N = 50",
+        description="Descent steps towards the lower-level optimum (loop='double').",
+    )
+    inner_lr: float | None = hyperparameter(
+        None,
+        kind="float",
+        low=0.0,
+        low_open=True,
+        source="beta of LDC-MTL equation 4; the paper gives no value",
+        description="Length of these steps; default: the learning rate of the model.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.penalty == 0.0 and self.discrepancy == 0.0:
             raise ConfigurationError("ldc_mtl: penalty and discrepancy must not both be 0")
         if self.router == "features":
             vars(self)["needs"] = self.needs | {Need.FEATURES}
+        if self.loop == "double":
+            vars(self)["needs"] = self.needs | {Need.VALIDATION_BATCH}
 
     @property
     def scale_exponent(self) -> float | None:
@@ -163,56 +207,101 @@ class LDCMTL(ObjectiveWeighting):
         weight = own.get("router.0.weight")
         return None if weight is None else weight.shape[1]
 
-    def objective(self, losses: Tensor, inputs: StepInputs) -> Tensor:
-        """``discrepancy * f + penalty * g`` over the present tasks."""
-        sigma = self._routed(inputs, losses)
-        scaled = self._normalised(losses, inputs)
-        routed = (sigma * scaled).sum()
-        if self.divide_by_sum != "no":
-            total = sigma.sum()
-            routed = routed / (total.detach() if self.divide_by_sum == "detached" else total)
-        parts = sigma * scaled if self.tau == "sigma" else scaled
-        gaps = (parts[:-1] - parts[1:]).abs().sum()
-        return self.discrepancy * gaps + self.penalty * routed
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """The derivative of the objective by each loss, shape (K,)."""
+        own = list(self.own.parameters())
+        with torch.enable_grad(), without_autocast(own[0].device.type):
+            scores = self._scores(inputs, own[0].dtype)
+        raw = scores.detach().to("cpu", torch.float64).numpy()
+        sigma = self._routed(raw)
+        kept = np.clip(sigma, self.clamp, 1.0 - self.clamp) if self.clamp else sigma
+        values, slopes = self._normalised(inputs)
+        by_loss, by_sigma = self._derivatives(kept, values)
+        by_scores = self._through_router(raw, sigma, np.where(kept == sigma, by_sigma, 0.0))
+        gradient = torch.as_tensor(by_scores, dtype=own[0].dtype, device=own[0].device)
+        if scores is not own[0]:
+            gradients = torch.autograd.grad(scores, own, gradient)
+        else:
+            gradients = (gradient,)
+        accumulate(own, gradients, inputs.grad_scale, owned=scores is own[0])
+        return torch.from_numpy(by_loss * slopes)
 
-    def _routed(self, inputs: StepInputs, losses: Tensor) -> Tensor:
-        """``sigma(W)`` over the present tasks, shape (K,)."""
+    def _derivatives(self, sigma: Array, values: Array) -> tuple[Array, Array]:
+        """Derivatives of ``discrepancy * f + penalty * g`` by normalised losses and by sigma.
+
+        Args:
+            sigma: Routed weights, shape (K,).
+            values: Normalised losses, shape (K,).
+
+        Returns:
+            Two arrays of shape (K,).
+        """
+        parts = sigma * values if self.tau == "sigma" else values
+        signs = np.sign(parts[:-1] - parts[1:])
+        by_parts = np.zeros(len(parts))
+        by_parts[:-1] += signs
+        by_parts[1:] -= signs
+        by_loss = self.discrepancy * by_parts * (sigma if self.tau == "sigma" else 1.0)
+        by_sigma = self.discrepancy * by_parts * (values if self.tau == "sigma" else 0.0)
+        total = 1.0 if self.divide_by_sum == "no" else float(sigma.sum())
+        by_loss += self.penalty * sigma / total
+        shift = float(sigma @ values) / total if self.divide_by_sum == "yes" else 0.0
+        by_sigma += self.penalty * (values - shift) / total
+        return by_loss, by_sigma
+
+    def _scores(self, inputs: StepInputs, dtype: torch.dtype) -> Tensor:
+        """What goes into softmax or sigmoid for the present tasks: shape (K,) or (B, K)."""
+        scores: Tensor
         if self.router == "features":
             features = self._require(inputs.features, "features= (router is 'features')")[0]
-            features = features.detach().to(losses.dtype)
+            features = features.detach().to(dtype)
             if features.dim() > 2:
                 features = features.flatten(2).mean(2)
-            scores: Any = self.own.router(features)  # type: ignore[operator]
+            scores = self.own.router(features)  # type: ignore[operator]
         else:
-            scores = self.own.routing
-        if inputs.tasks != self.tasks:
-            scores = scores[..., inputs.index.to(scores.device)]
-        if self.router == "features":
-            sigma = torch.softmax(scores, -1).mean(0)
-        elif self.router == "softmax":
-            sigma = torch.softmax(scores, 0)
-        elif self.router == "sigmoid":
-            sigma = torch.sigmoid(scores)
-        else:
-            sigma = torch.sigmoid(torch.relu(scores))
-        return sigma.clamp(self.clamp, 1.0 - self.clamp) if self.clamp else sigma
+            scores = self.own.routing  # type: ignore[assignment]
+        if inputs.tasks == self.tasks:
+            return scores
+        return scores[..., inputs.index.to(scores.device)]
 
-    def _normalised(self, losses: Tensor, inputs: StepInputs) -> Tensor:
+    def _routed(self, scores: Array) -> Array:
+        """``sigma`` of the present tasks, shape (K,)."""
+        if self.router == "features":
+            mean: Array = _softmax(scores).mean(0)
+            return mean
+        if self.router == "softmax":
+            return _softmax(scores)
+        return _sigmoid(np.maximum(scores, 0.0) if self.router == "sigmoid_relu" else scores)
+
+    def _through_router(self, scores: Array, sigma: Array, by_sigma: Array) -> Array:
+        """The derivative by the scores, in their shape."""
+        if self.router in ("softmax", "features"):
+            shares = _softmax(scores)
+            centred = by_sigma - (shares * by_sigma).sum(-1, keepdims=True)
+            return shares * centred / (len(scores) if self.router == "features" else 1)
+        slope: Array = by_sigma * sigma * (1.0 - sigma)
+        return np.where(scores > 0.0, slope, 0.0) if self.router == "sigmoid_relu" else slope
+
+    def _normalised(self, inputs: StepInputs) -> tuple[Array, Array | float]:
+        """Normalised losses and their derivatives by the losses."""
+        values: Array = inputs.values.numpy()
         if self.normalisation == "none":
-            return losses
+            return values, 1.0
         known: dict[str, float] = self.state["initial"]
-        for task, value in zip(inputs.tasks, inputs.values.tolist(), strict=True):
+        for task, value in zip(inputs.tasks, values.tolist(), strict=True):
             if value <= 0.0 and (task not in known or self.normalisation == "log"):
                 raise TaskError(
                     f"ldc_mtl: the loss of task {task!r} is {value:g}, normalisation="
                     f"{self.normalisation!r} takes only losses > 0; use normalisation='none'"
                 )
+        for task, value in zip(inputs.tasks, values.tolist(), strict=True):
             known.setdefault(task, value)
-        first = torch.tensor([known[task] for task in inputs.tasks], dtype=torch.float64)
+        first = np.array([known[task] for task in inputs.tasks])
+        if self.normalisation == "log":
+            return np.log(values / first), 1.0 / values
         if self.normalisation == "rescaled_min":
             first = first / min(known.values())
-        ratio = losses / first.to(losses.device, losses.dtype)
-        return torch.log(ratio) if self.normalisation == "log" else ratio
+        return values / first, 1.0 / first
 
     def end_epoch(
         self,
@@ -225,3 +314,14 @@ class LDCMTL(ObjectiveWeighting):
         renew = self.renew_each_epoch
         if (self.normalisation == "log") if renew is None else renew:
             self.state["initial"] = {}
+
+
+def _softmax(scores: Array) -> Array:
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    shares: Array = powers / powers.sum(-1, keepdims=True)
+    return shares
+
+
+def _sigmoid(scores: Array) -> Array:
+    result: Array = 0.5 * (1.0 + np.tanh(0.5 * scores))
+    return result
