@@ -178,11 +178,10 @@ class MatrixFactor(EdgeFactor):
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
     def _outputs(self) -> Tensor:
-        parts = [self._kept[part] for part in range(len(self.uses))]
-        if len(parts) > 1:
-            self._kept = {0: torch.cat(parts, 2)}
-            return self._kept[0]
-        return parts[0]
+        """All Δ, shape (K, groups, R, out); uses are joined along their rows once."""
+        if len(self._kept) > 1:
+            self._kept = {0: torch.cat([self._kept[part] for part in sorted(self._kept)], 2)}
+        return self._kept[0]
 
 
 class RowFactor(EdgeFactor):

@@ -64,8 +64,7 @@ def head_pass(
 
     Returns:
         What arrives at the trunk, and the gradient of each task on its own leaves, times the
-        scale. The graph of
-        the heads is freed, that of the trunk is kept.
+        scale. The graph of the trunk is kept.
     """
     seeds = Seeds(len(trunk.edges), len(losses))
     for task, edge in trunk.roots:
@@ -85,6 +84,7 @@ def head_pass(
                 above,
                 wanted,
                 None if scale == 1.0 else [torch.full_like(loss, scale) for loss in above],
+                retain_graph=len(trunk.edges) > 1,  # one edge may lie below another
                 allow_unused=True,
             )
         finally:
