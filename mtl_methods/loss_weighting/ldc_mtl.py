@@ -15,7 +15,6 @@ from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.lower_level import LowerLevel
 from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.core.writing import accumulate, without_autocast
-from mtl_methods.core.writing import accumulate
 from mtl_methods.errors import (
     ConfigurationError,
     MissingNeedError,
@@ -217,6 +216,8 @@ class LDCMTL(LossWeighting):
         kept = np.clip(sigma, self.clamp, 1.0 - self.clamp) if self.clamp else sigma
         values, slopes = self._normalised(inputs)
         by_loss, by_sigma = self._derivatives(kept, values)
+        if self.loop == "double":
+            by_sigma -= self._optimum_term(inputs, kept)
         by_scores = self._through_router(raw, sigma, np.where(kept == sigma, by_sigma, 0.0))
         gradient = torch.as_tensor(by_scores, dtype=own[0].dtype, device=own[0].device)
         if scores is not own[0]:
@@ -243,11 +244,45 @@ class LDCMTL(LossWeighting):
         by_parts[1:] -= signs
         by_loss = self.discrepancy * by_parts * (sigma if self.tau == "sigma" else 1.0)
         by_sigma = self.discrepancy * by_parts * (values if self.tau == "sigma" else 0.0)
-        total = 1.0 if self.divide_by_sum == "no" else float(sigma.sum())
-        by_loss += self.penalty * sigma / total
-        shift = float(sigma @ values) / total if self.divide_by_sum == "yes" else 0.0
-        by_sigma += self.penalty * (values - shift) / total
-        return by_loss, by_sigma
+        by_loss += self.penalty * sigma / self._divisor(sigma)
+        return by_loss, by_sigma + self._sum_by_sigma(sigma, values)
+
+    def _divisor(self, sigma: Array) -> float:
+        return 1.0 if self.divide_by_sum == "no" else float(sigma.sum())
+
+    def _sum_by_sigma(self, sigma: Array, values: Array) -> Array:
+        """The derivative of ``penalty * g`` by sigma, shape (K,)."""
+        divisor = self._divisor(sigma)
+        shift = float(sigma @ values) / divisor if self.divide_by_sum == "yes" else 0.0
+        return self.penalty * (values - shift) / divisor
+
+    def _optimum_term(self, inputs: StepInputs, sigma: Array) -> Array:
+        """The derivative of ``penalty * g*`` by sigma, shape (K,); 0 if the look-ahead diverges."""
+        level = LowerLevel.of_step(self, inputs, self.inner_lr)
+        factors = torch.from_numpy(self.penalty * sigma / self._divisor(sigma))
+        first = torch.from_numpy(self._initial(inputs))
+
+        def normalised(losses: Tensor) -> Tensor:
+            ratio = losses / first.to(losses)
+            return torch.log(ratio) if self.normalisation == "log" else ratio
+
+        def objective(losses: Tensor) -> Tensor:
+            return (factors.to(losses) * normalised(losses)).sum()
+
+        try:
+            with torch.enable_grad(), without_autocast(inputs.losses[0].device.type):
+                ahead = level.descend(objective, self.inner_steps)
+                losses = level.training_losses(ahead)
+            values: Array = normalised(losses.detach()).to("cpu", torch.float64).numpy()
+        except NonFiniteLossError:
+            values = np.full(len(sigma), np.nan)
+        if not np.isfinite(values).all():
+            self._event(
+                "look_ahead_diverged",
+                "the descent towards the lower-level optimum diverged; this step is a single loop",
+            )
+            return np.zeros(len(sigma))
+        return self._sum_by_sigma(sigma, values)
 
     def _scores(self, inputs: StepInputs, dtype: torch.dtype) -> Tensor:
         """What goes into softmax or sigmoid for the present tasks: shape (K,) or (B, K)."""
@@ -278,7 +313,8 @@ class LDCMTL(LossWeighting):
         if self.router in ("softmax", "features"):
             shares = _softmax(scores)
             centred = by_sigma - (shares * by_sigma).sum(-1, keepdims=True)
-            return shares * centred / (len(scores) if self.router == "features" else 1)
+            by_scores: Array = shares * centred
+            return by_scores / len(scores) if self.router == "features" else by_scores
         slope: Array = by_sigma * sigma * (1.0 - sigma)
         return np.where(scores > 0.0, slope, 0.0) if self.router == "sigmoid_relu" else slope
 
@@ -296,12 +332,18 @@ class LDCMTL(LossWeighting):
                 )
         for task, value in zip(inputs.tasks, values.tolist(), strict=True):
             known.setdefault(task, value)
-        first = np.array([known[task] for task in inputs.tasks])
+        first = self._initial(inputs)
         if self.normalisation == "log":
             return np.log(values / first), 1.0 / values
-        if self.normalisation == "rescaled_min":
-            first = first / min(known.values())
         return values / first, 1.0 / first
+
+    def _initial(self, inputs: StepInputs) -> Array:
+        """What the losses are divided by, shape (K,)."""
+        if self.normalisation == "none":
+            return np.ones(len(inputs.tasks))
+        known: dict[str, float] = self.state["initial"]
+        first = np.array([known[task] for task in inputs.tasks])
+        return first / min(known.values()) if self.normalisation == "rescaled_min" else first
 
     def end_epoch(
         self,

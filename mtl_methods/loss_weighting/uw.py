@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.loss_weighting import ObjectiveWeighting
+from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.core.writing import accumulate
 
 __all__ = ["UW"]
 
 
-class UW(ObjectiveWeighting):
+class UW(LossWeighting):
     """Learns a log-variance ``s_k`` per task with the model.
 
     The objective is ``sum_k (exp(-s_k) l_k + s_k) / 2``, so that a task's effective weight is
@@ -57,10 +58,18 @@ class UW(ObjectiveWeighting):
         )
         self.own.log_variance = nn.Parameter(start)
 
-    def objective(self, losses: Tensor, inputs: StepInputs) -> Tensor:
-        """``sum_k (exp(-s_k) l_k + s_k) / 2`` over the present tasks."""
-        log_variance: Any = self.own.log_variance
-        if inputs.tasks != self.tasks:
-            log_variance = log_variance[inputs.index.to(losses.device)]
-        total: Tensor = 0.5 * (torch.exp(-log_variance) * losses + log_variance).sum()
-        return total
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """``exp(-s_k) / 2``, shape (K,); the s_k get ``(1 - exp(-s_k) l_k) / 2``."""
+        own: nn.Parameter = self.own.log_variance  # type: ignore[assignment]
+        log_variance = own.detach().to("cpu", torch.float64)
+        everything = inputs.tasks == self.tasks
+        if not everything:
+            log_variance = log_variance[inputs.index]
+        coefficients = torch.exp(-log_variance) * 0.5
+        gradient = 0.5 - coefficients * inputs.values
+        if not everything:
+            gradient = torch.zeros(len(self.tasks), dtype=torch.float64).index_copy_(
+                0, inputs.index, gradient
+            )
+        accumulate([own], [gradient.to(own.device, own.dtype)], inputs.grad_scale, owned=True)
+        return coefficients
