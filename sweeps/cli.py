@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 EXIT_BAD_INPUT = 2
+EXIT_FAILED = 3
 _WIDTH = 140
 
 # The base of errors in arguments; it is click's, which recent versions of typer bring along.
@@ -54,15 +55,22 @@ def main() -> None:
         if isinstance(error, _UsageError):
             _refuse(error.format_message())
         if _is_meant_for_users(error):
-            _refuse(str(error))
+            _refuse(str(error), _exit_code(error))
         raise
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _refuse(message: str) -> NoReturn:
+def _refuse(message: str, code: int = EXIT_BAD_INPUT) -> NoReturn:
     sys.stderr.write(f"fairsweep: {' '.join(message.split())}\n")
-    sys.exit(EXIT_BAD_INPUT)
+    sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int:
+    """2 for what could be refused before any work, 3 for a sweep that broke off."""
+    from sweeps.errors import SweepFailedError
+
+    return EXIT_FAILED if isinstance(error, SweepFailedError) else EXIT_BAD_INPUT
 
 
 def _is_meant_for_users(error: Exception) -> bool:
@@ -128,9 +136,11 @@ def run(
             markup=False,
             highlight=False,
         )
-    sys.stdout.flush()
-    if outcome.abandoned:
-        # A thread of Ray's hangs in an epoch; its processes end when this one does.
+    if outcome.signal is not None:
+        # All is written. Taking Python, torch and Ray apart can take seconds that a stop has not,
+        # and for ever if a thread of Ray's hangs in an epoch.
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(outcome.exit_code)
     raise typer.Exit(outcome.exit_code)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtl_methods.errors import ConfigurationError, FairsweepError
 
-__all__ = ["ResultsFolderError", "RunError", "StudyError"]
+__all__ = ["ResultsFolderError", "RunError", "StudyError", "SweepFailedError"]
 
 
 class StudyError(ConfigurationError):
@@ -16,4 +16,8 @@ class ResultsFolderError(FairsweepError):
 
 
 class RunError(FairsweepError):
-    """A sweep cannot be started or went on in a way that it cannot recover from."""
+    """A sweep cannot be started."""
+
+
+class SweepFailedError(RunError):
+    """A sweep ended before all its trials had; what has ended is kept."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeps.errors import RunError
+from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
 from sweeps.phases import PHASES
 from sweeps.phases.context import Context
@@ -50,8 +50,7 @@ class Plan:
         resolved: The study.
         ledger: What has ended.
         search_folder: Where searches write down what they ask for.
-        extend: Whether searches may ask for new configurations; a plan that is only looked at
-            (for tables) does not.
+        extend: Whether there will be new trials; a plan that is only looked at has none.
 
     Attributes:
         ended: Every trial of the plan that has ended, with its record, in the order of ending.
@@ -62,13 +61,15 @@ class Plan:
     ) -> None:
         self.resolved = resolved
         self.ledger = ledger
-        self.context = Context(resolved, search_folder, extend=extend)
+        self.context = Context(resolved, search_folder, extend=False)
         self.units: list[Unit] = [unit for units in PHASES.values() for unit in units(self.context)]
         self.ended: list[tuple[Trial, Record]] = []
         self._reused: set[str] = set()
         self._rank = {name: rank for rank, name in enumerate(PHASES)}
         self._in_flight: dict[str, _InFlight] = {}
         self._changed = True
+        self._absorb()
+        self.context.extend = extend
 
     # ------------------------------------------------------------------ running
 
@@ -110,7 +111,7 @@ class Plan:
         """The next trial to run; ``None`` if there is none at the moment.
 
         Raises:
-            RunError: If nothing runs, nothing can run, and yet not all is done.
+            SweepFailedError: If nothing runs, nothing can run, and yet not all is done.
         """
         while self._changed:
             self._changed = False
@@ -123,7 +124,7 @@ class Plan:
                     break
         if not self._in_flight and not self.finished and self.context.extend:
             stuck = ", ".join(f"{u.phase} of {u.variant}" for u in self.units if not u.done)
-            raise RunError(f"the plan does not go on although nothing runs: {stuck}")
+            raise SweepFailedError(f"the plan does not go on although nothing runs: {stuck}")
         return None
 
     def _take(self, unit: Unit) -> Trial | None:
@@ -142,6 +143,16 @@ class Plan:
         # Others may wait for a unit that has just turned out to be blocked.
         self._changed = self._changed or unit.done != was_done
         return None
+
+    def _absorb(self) -> None:
+        """Takes note of everything that has ended, before anything new is asked for."""
+        taken = []
+        while (trial := self.next()) is not None:
+            taken.append(trial)
+        for trial in reversed(taken):
+            for unit, wanted in reversed(self._in_flight.pop(trial.trial_id).wanted_by):
+                unit.put_back(wanted)
+        self._changed = True
 
     def end(self, trial_id: str, record: Record) -> None:
         """Takes note of a trial that ended."""

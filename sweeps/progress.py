@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.estimate import variant_costs
 from sweeps.ledger import Record
-from sweeps.objective import describe_objective, objective
+from sweeps.objective import describe_objective, needs_reference, objective
 from sweeps.phases.tuning import Tuning
 from sweeps.plan import PhaseCount, Plan
 from sweeps.trials import Trial
@@ -160,11 +160,8 @@ class Progress:
 
 def trial_line(snapshot: Snapshot, trial: Trial, record: Record, selection: str) -> str:
     """One line on a trial that ended: ``[12/98] search cagrad seed 0: delta_mtm -12.3, 4.1 s``."""
-    value = objective(record)
     if record.status == "finished":
-        single_task = trial.spec["reference"] is None
-        measure = "headline metric" if single_task else selection
-        outcome = f"{measure} {value:.4g}" if single_task else describe_objective(selection, value)
+        outcome = _result(trial, record, selection)
     else:
         outcome = f"{record.status}: {record.error.get('message') or 'no reason recorded'}"
     left = "" if math.isnan(snapshot.left) else f", about {duration(snapshot.left)} left"
@@ -174,9 +171,17 @@ def trial_line(snapshot: Snapshot, trial: Trial, record: Record, selection: str)
     )
 
 
+def _result(trial: Trial, record: Record, selection: str) -> str:
+    """The objective of a trial, or the metrics of a single-task one."""
+    if trial.spec["reference"] is not None or needs_reference(selection) is False:
+        return describe_objective(selection, objective(record))
+    metrics = record.summary.get("validation") or {}
+    return ", ".join(f"{name} {v:.4g}" for name, v in metrics.items() if "." in name)
+
+
 def duration(seconds: float) -> str:
     """Seconds in words: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
+    whole = round(max(seconds, 0.0))
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

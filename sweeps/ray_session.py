@@ -19,7 +19,7 @@ from pathlib import Path
 from sweeps.errors import RunError
 from sweeps.study import Resources
 
-__all__ = ["RaySession", "default_slots", "ray_session"]
+__all__ = ["RaySession", "available_cpus", "default_slots", "ray_session"]
 
 logger = logging.getLogger("sweeps")
 
@@ -117,7 +117,9 @@ def _init(resources: Resources, slots: int, address: str | None) -> None:
         if address is not None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
+        # "local" starts a Ray even where RAY_ADDRESS or an earlier "ray start" points to another.
         ray.init(
+            address="local",
             num_cpus=slots * resources.cpus_per_trial,
             include_dashboard=False,
             log_to_driver=False,
@@ -132,7 +134,17 @@ def _init(resources: Resources, slots: int, address: str | None) -> None:
 
 def default_slots(resources: Resources) -> int:
     """As many trials as there are processors for."""
-    return max(1, len(os.sched_getaffinity(0)) // resources.cpus_per_trial)
+    return max(1, available_cpus() // resources.cpus_per_trial)
+
+
+def available_cpus() -> int:
+    """The processors that this process may use, a container's quota included."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        return cpus if quota == "max" else min(cpus, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cpus
 
 
 def _fitting_slots(resources: Resources) -> int:

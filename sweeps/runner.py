@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.errors import RunError
+from mtl_methods.errors import FairsweepError
+from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
 from sweeps.logs import sweep_logs
 from sweeps.plan import PhaseCount, Plan
@@ -30,15 +31,13 @@ if TYPE_CHECKING:
     from sweeps.ray_session import RaySession
     from trainables.problem import Splits
 
-__all__ = ["EXIT_FAILED", "Outcome", "run"]
+__all__ = ["Outcome", "run"]
 
 logger = logging.getLogger("sweeps")
 
-EXIT_FAILED = 3
-"""Exit code of a sweep with trials that failed or were left out because others failed."""
-
+_EXIT_FAILED = 3
 # With the end of Ray and the tables within the ten seconds that a stop may take.
-_STOP_SECONDS = 6.0
+_STOP_SECONDS = 5.0
 _REFRESH_SECONDS = 0.2
 
 
@@ -86,7 +85,7 @@ class Outcome:
         if self.signal is not None:
             return 128 + self.signal
         unaccounted = self.planned - self.ended - sum(p.left_out for p in self.phases.values())
-        return EXIT_FAILED if self.failed or unaccounted else 0
+        return _EXIT_FAILED if self.failed or unaccounted else 0
 
 
 def run(
@@ -107,7 +106,7 @@ def run(
 
     Raises:
         ResultsFolderError: If the folder cannot be used.
-        RunError: If Ray cannot be used.
+        RunError: If Ray cannot be used, or ended the sweep too early.
         FairsweepError: If the data of the problem is not there.
     """
     from rich.console import Console
@@ -143,11 +142,15 @@ class _Run:
 
     def run(self) -> Outcome:
         """Runs what is left and writes tables and report."""
-        with self.stop:
-            first = self.plan.next()
-            self._announce()
-            if first is not None and not self.stop.requested:
-                self._sweep(first)
+        try:
+            with self.stop:
+                first = self.plan.next()
+                self._announce()
+                if first is not None and not self.stop.requested:
+                    self._sweep(first)
+        except Exception:
+            write_tables(self.folder.path, list(self.plan.ended))
+            raise
         return self._conclude()
 
     def _announce(self) -> None:
@@ -222,13 +225,14 @@ class _Run:
         if self.stop.requested:
             return
         failure = searcher.failure or (errors[0] if errors else None)
-        if failure is not None:
+        if isinstance(failure, FairsweepError):
             raise failure
-        if not self.plan.finished:
-            raise RunError(
+        if failure is not None or not self.plan.finished:
+            logging.getLogger("ray").error("the sweep ended early", exc_info=failure)
+            raise SweepFailedError(
                 "Ray ended the sweep before all trials had ended; run the same command again to "
                 f"continue, and see {self.folder.path / 'ray.log'}"
-            )
+            ) from failure
 
     def _watch(self, thread: threading.Thread) -> bool:
         """Shows progress until the sweep ends; ``False`` if it did not stop in time."""

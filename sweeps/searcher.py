@@ -133,8 +133,12 @@ class PlanSearcher(_NotPickled, Searcher):
         """Passes progress on."""
         trial, epoch = self._trials.get(trial_id), result.get("epoch")
         if trial is not None and isinstance(epoch, int):
-            self.workers.add((str(result.get("node_ip")), int(result.get("pid") or 0)))
+            self._note_worker(result)
             self._events.progressed(trial, epoch)
+
+    def _note_worker(self, result: Mapping[str, Any] | None) -> None:
+        if result and "pid" in result:
+            self.workers.add((str(result.get("node_ip")), int(result["pid"])))
 
     def rest_is_over(self, trial_id: str) -> bool:
         """Whether what has just reported is a rest that should end."""
@@ -148,6 +152,7 @@ class PlanSearcher(_NotPickled, Searcher):
         trial = self._trials.pop(trial_id, None)
         if self._rests.ended(trial_id) or trial is None:
             return
+        self._note_worker(result)
         try:
             self._end(trial, died=error)
         except Exception as failure:  # noqa: BLE001  (Ray would log it and wait for ever)

@@ -81,8 +81,6 @@ def check_table(resolved: ResolvedStudy, results: Path) -> RenderableType:
 
     study = resolved.study
     plan = Plan(resolved, Ledger(results / "ledger").load(), results / "search", extend=False)
-    while plan.next() is not None:
-        pass
     table = _table("phase", "trials", "ended", "what", title=f"study {study.name}")
     for phase, count in plan.counts().items():
         what = _composition(resolved, phase)

@@ -1,6 +1,7 @@
 """The tables of a results folder, made from the ledger: what ``analysis`` reads.
 
-``trials.parquet`` has one row for each trial of the plan that ended:
+``trials.parquet`` has one row for each trial of the plan that ended; what an earlier version of the
+study ran and this one does not want stays in the ledger only:
 
 =========================  ========================================================================
 ``trial_id``               identity of what it computed; a trial that a second variant shares is

@@ -27,7 +27,7 @@ class Context:
     Attributes:
         resolved: The study.
         search_folder: Where searches write down what they ask for.
-        extend: Whether searches may ask for new configurations.
+        extend: Whether searches may ask for new configurations now.
         tunings: The search of each variant, single-task ones included.
         replicas: The replicates of each variant, single-task ones included.
     """
@@ -139,7 +139,7 @@ class Context:
             sampler=study.sampler,
             seed=study.seed,
             start=start,
-            extend=self.extend,
+            extend=lambda: self.extend,
         )
         self.tunings[candidate.variant] = tuning
         return tuning

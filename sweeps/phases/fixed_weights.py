@@ -3,7 +3,8 @@
 From the replicates of a source method: in each epoch the mean effective weights, normalised to sum
 1, averaged over seeds; their exponential moving average, started at the first epoch; its last
 value, normalised to sum 1. These weights, times K, are trained as static weights with the source's
-training settings, so that equal weights coincide with a plain sum of losses.
+training settings, so that equal weights coincide with a plain sum of losses. Nothing is selected
+by them, so that they are evaluated on the test split like the replicates.
 
 Source: "Uniform Loss vs. Specialized Optimization", section on fixed weights (Table 2).
 """

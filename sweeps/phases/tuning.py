@@ -79,7 +79,7 @@ class Tuning(Unit):
         seed: The study's seed.
         start: Opens the search once what it depends on is there: returns its log and the maker of
             a configuration's trials, or ``None`` to wait.
-        extend: Whether to ask for new points; without, only those asked before are known.
+        extend: Whether to ask for new points now; if not, only those asked before are known.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Tuning(Unit):
         sampler: Sampler,
         seed: int,
         start: Callable[[], tuple[AskLog, Callable[[Configuration], Sequence[Trial]]] | None],
-        extend: bool = True,
+        extend: Callable[[], bool],
     ) -> None:
         size = space.size
         self.budget = trials if size is None else min(trials, size)
@@ -132,6 +132,9 @@ class Tuning(Unit):
             attempt = self._ask()
         return None if attempt is None else attempt.trials.popleft()
 
+    def _put_back(self, trial: Trial) -> None:
+        self._by_trial[trial.trial_id][-1].trials.appendleft(trial)
+
     def _told(self, trial: Trial, record: Record) -> None:
         attempt = next(
             attempt
@@ -155,7 +158,7 @@ class Tuning(Unit):
             self._known = self._points()
         number = len(self.attempts)
         point = self._known.get(number)
-        if point is None and not self._extend:
+        if point is None and not self._extend():
             return None
         if point is None:
             point, optuna_number = self._new_point(number)

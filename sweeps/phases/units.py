@@ -67,6 +67,11 @@ class Unit(ABC):
         self.ended += 1
         self._told(trial, record)
 
+    def put_back(self, trial: Trial) -> None:
+        """Takes a trial back that was taken and not run; it is the next to be taken."""
+        self.running -= 1
+        self._put_back(trial)
+
     @property
     def eager(self) -> bool:
         """Whether the next trial loses nothing by starting before the running ones have ended."""
@@ -75,6 +80,10 @@ class Unit(ABC):
     @abstractmethod
     def _next(self) -> Trial | None:
         """The next trial, ``None`` while there is none; raises ``Blocked`` if there never is."""
+
+    @abstractmethod
+    def _put_back(self, trial: Trial) -> None:
+        """Makes a trial the next one again."""
 
     @abstractmethod
     def _told(self, trial: Trial, record: Record) -> None:
@@ -109,6 +118,10 @@ class Batch(Unit):
                 raise AssertionError(f"{self.variant}: {len(trials)} trials, not {self.planned}")
             self._waiting = deque(trials)
         return self._waiting.popleft() if self._waiting else None
+
+    def _put_back(self, trial: Trial) -> None:
+        if self._waiting is not None:
+            self._waiting.appendleft(trial)
 
     def _told(self, trial: Trial, record: Record) -> None:
         self.results.append((trial, record))

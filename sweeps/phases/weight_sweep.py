@@ -1,6 +1,7 @@
 """Weight sweep: linear scalarisation over points of the simplex, with the settings of the best LS.
 
 The points are trained as weights times K: equal weights coincide with a plain sum of losses.
+Nothing is selected by them, so that they are evaluated on the test split.
 """
 
 from __future__ import annotations

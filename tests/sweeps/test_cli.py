@@ -1,0 +1,240 @@
+"""The command line: exit codes, and bad input as one sentence before Ray starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from sweeps_fakes import execute, make_plan, resolved_study, study_data
+
+import sweeps.cli
+from sweeps.results import ResultsFolder
+
+
+def fairsweep(
+    *arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["fairsweep", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        sweeps.cli.main()
+    out, err = capsys.readouterr()
+    return int(caught.value.code or 0), out, err
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
+    """Runs the command line in this process: ``command("check", "x.yaml")``."""
+    return lambda *arguments: fairsweep(*arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the seconds that figures take where the report is not what is tested."""
+    monkeypatch.setattr("sweeps.runner.write_report", lambda folder: folder / "report.html")
+
+
+def write_study(folder: Path, **changes: object) -> str:
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(study_data(**changes)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"methods": ["fairgard"]}, "did you mean 'fairgrad'"),
+        ({"problem": {"name": "multi_digit"}}, "did you mean 'multi_digits'"),
+        ({"problem": {"name": "multi_digits", "tasks": "CL_XX"}}, "CL, CR, RL, RR"),
+        ({"bugdet": 1}, "did you mean 'budget'"),
+        ({"methods": ["ls", {"name": "fairgrad", "alpha": -1}], "fixed_weights": None}, "alpha"),
+    ],
+)
+@pytest.mark.parametrize("action", ["run", "check"])
+def test_bad_input_is_one_sentence_and_code_2_before_ray(
+    action: str,
+    changes: dict[str, object],
+    expected: str,
+    tmp_path: Path,
+    command: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    path = write_study(tmp_path, **changes)
+    results = tmp_path / "results"
+    code, out, err = command(action, path, "--results", str(results))  # type: ignore[operator]
+    assert code == 2
+    assert err.count("\n") == 1
+    assert expected in err
+    assert out == ""
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu"], "No such command"),
+        (["run"], "Missing argument"),
+        (["run", "quickstrat"], "packaged study: quickstart"),
+        (["check", "nothing.yaml"], "does not exist"),
+        (["methods", "fairgard"], "did you mean 'fairgrad'"),
+        (["problems", "digits"], "valid: "),
+        (["report", "no/such/folder"], "there is no results folder"),
+        (["run", "quickstart", "--resutls", "x"], "No such option"),
+    ],
+)
+def test_bad_arguments_are_one_sentence_and_code_2(
+    arguments: list[str], expected: str, command: object
+) -> None:
+    code, _out, err = command(*arguments)  # type: ignore[operator]
+    assert code == 2
+    assert err.count("\n") == 1
+    assert expected in err
+
+
+def test_results_of_another_study_are_refused_before_any_training(
+    tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    with ResultsFolder(tmp_path / "r", resolved_study(name="theirs")):
+        pass
+    code, _out, err = command(  # type: ignore[operator]
+        "run", write_study(tmp_path), "--results", str(tmp_path / "r")
+    )
+    assert code == 2
+    assert "belongs to the study 'theirs'" in err
+    assert not list((tmp_path / "r" / "ledger").iterdir())
+
+
+def test_check_counts_trials_and_runs_nothing(tmp_path: Path, command: object) -> None:
+    results = tmp_path / "r"
+    code, out, err = command(  # type: ignore[operator]
+        "check", write_study(tmp_path), "--results", str(results)
+    )
+    assert code == 0
+    assert err == ""
+    cells = [[c.strip() for c in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
+    assert [row[:3] for row in cells if len(row) == 4][:6] == [
+        ["baselines", "16", "0"],
+        ["search", "18", "0"],
+        ["replicate", "6", "0"],
+        ["fixed_weights", "2", "0"],
+        ["weight_sweep", "3", "0"],
+        ["all", "45", "0"],
+    ]
+    assert "estimated time: about" in out
+    assert not results.exists()
+
+
+def test_check_of_a_study_that_has_begun_counts_what_has_ended(
+    tmp_path: Path, command: object
+) -> None:
+    results = tmp_path / "r"
+    with ResultsFolder(results, resolved_study()):
+        execute(make_plan(resolved_study(), results), results, limit=20)
+    before = sorted(results.rglob("*"))
+    code, out, _ = command(  # type: ignore[operator]
+        "check", write_study(tmp_path), "--results", str(results)
+    )
+    assert code == 0
+    assert "│ all           │ 45     │ 20    │" in out
+    assert sorted(results.rglob("*")) == before
+
+
+def test_report_rebuilds_everything_from_the_ledger(tmp_path: Path, command: object) -> None:
+    results = tmp_path / "r"
+    with ResultsFolder(results, resolved_study()):
+        execute(make_plan(resolved_study(), results), results)
+    code, out, err = command("report", str(results))  # type: ignore[operator]
+    assert code == 0, err
+    for name in ("trials.parquet", "epochs.parquet", "summary.csv", "report.html"):
+        assert (results / name).stat().st_size > 0
+    assert "fairgrad" in out
+    assert str(results / "report.html") in out
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_finished_study_is_reported_again_without_starting_ray(
+    tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    results = tmp_path / "r"
+    with ResultsFolder(results, resolved_study()):
+        execute(make_plan(resolved_study(), results), results)
+    code, out, err = command(  # type: ignore[operator]
+        "run", write_study(tmp_path), "--results", str(results)
+    )
+    assert code == 0, err
+    assert "45 trials had ended before and are not repeated" in out
+    log = (results / "fairsweep.log").read_text(encoding="utf-8")
+    assert "all trials have ended" in log
+
+
+@pytest.mark.usefixtures("no_report")
+def test_failed_trials_make_exit_code_3(
+    tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "r"
+    last = "weight_sweep"
+    with ResultsFolder(results, resolved_study()):
+        execute(
+            make_plan(resolved_study(), results),
+            results,
+            lambda t: ("failed" if t.phase == last else "finished", 0.0),
+        )
+    # Failed trials are tried again; here they are taken as they are.
+    monkeypatch.setattr("sweeps.ledger.Ledger.forget_failures", lambda self: 0)
+    code, out, err = command(  # type: ignore[operator]
+        "run", write_study(tmp_path), "--results", str(results)
+    )
+    assert code == 3, err
+    assert out.count("failed: weight_sweep") == 3
+    assert "made to be failed" in out
+
+
+@pytest.mark.usefixtures("no_report")
+def test_diverged_trials_are_listed_and_accounted_for(tmp_path: Path, command: object) -> None:
+    results = tmp_path / "r"
+    with ResultsFolder(results, resolved_study()):
+        execute(
+            make_plan(resolved_study(), results),
+            results,
+            lambda t: ("diverged" if t.phase == "weight_sweep" else "finished", 0.0),
+        )
+    code, out, err = command(  # type: ignore[operator]
+        "run", write_study(tmp_path), "--results", str(results)
+    )
+    assert code == 0, err
+    assert out.count("diverged: weight_sweep") == 3
+
+
+def test_methods_and_problems_are_listed_with_sources(command: object) -> None:
+    code, out, _ = command("methods")  # type: ignore[operator]
+    assert code == 0
+    assert all(name in out for name in ("fairgrad", "ls", "uw"))
+    code, out, _ = command("methods", "fairgrad")  # type: ignore[operator]
+    assert code == 0
+    assert "alpha" in out
+    code, out, _ = command("problems", "multi_digits")  # type: ignore[operator]
+    assert code == 0
+    assert "CL_RR" in out
+
+
+def test_version(command: object) -> None:
+    from mtl_methods import __version__
+
+    assert command("--version")[:2] == (0, f"fairsweep {__version__}\n")  # type: ignore[operator]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['fairsweep', '--help']\n"
+        "from sweeps.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'ray', 'optuna', 'pandas', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,208 @@
+"""Whole studies on Ray, interrupted and continued, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from sweeps_fakes import study_data
+
+pytestmark = pytest.mark.slow
+
+COMMAND = [sys.executable, "-c", "from sweeps.cli import main; main()"]
+STUDY: dict[str, Any] = {
+    "problem": {
+        "name": "multi_digits",
+        "tasks": "CL_RR",
+        "train_pairs": 512,
+        "validation_pairs": 128,
+        "test_pairs": 128,
+    },
+    "protocol": {"epochs": 3, "batch_size": 64},
+    "methods": ["ls", "fairgrad"],
+    "budget": {"trials": 2},
+    "weight_sweep": {"points": 3},
+    "resources": {"concurrent": 2, "checkpoint_every_seconds": 0.0},
+}
+
+
+def write_study(folder: Path, **changes: Any) -> Path:
+    path = folder / "study.yaml"
+    data = study_data(**{**STUDY, **changes})
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def start(folder: Path, study: Path) -> subprocess.Popen[str]:
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [*COMMAND, "run", str(study), "--results", str(folder / "results")],
+        env={**os.environ, "HOME": str(home), "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C in a terminal reaches the whole group: Ray's processes too.
+        start_new_session=True,
+    )
+
+
+def run(folder: Path, study: Path) -> tuple[int, str, str]:
+    process = start(folder, study)
+    out, err = process.communicate(timeout=400)
+    return process.returncode, out, err
+
+
+def ledger(folder: Path) -> dict[str, dict[str, Any]]:
+    files = (folder / "results" / "ledger").glob("*.json")
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def wait_for_records(folder: Path, process: subprocess.Popen[str], count: int) -> None:
+    deadline = time.monotonic() + 200
+    while len(list((folder / "results" / "ledger").glob("*.json"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def content(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without what the clock says."""
+    timed = {"seconds", "started", "ended", "host", "sha256", "epochs"}
+    clocks = {"train_seconds", "solve_seconds"}
+    rows = [
+        {key: value for key, value in row.items() if key not in clocks} for row in record["epochs"]
+    ]
+    return {**{k: v for k, v in record.items() if k not in timed}, "epochs": rows}
+
+
+def test_a_study_interrupted_and_continued_is_the_study_undisturbed(tmp_path: Path) -> None:
+    disturbed, undisturbed = tmp_path / "a", tmp_path / "b"
+    disturbed.mkdir()
+    undisturbed.mkdir()
+    study = write_study(tmp_path)
+    planned = 2 * (2 + 2) + 2 * 2 + 2 * 2 + 2 + 3
+
+    # Ctrl-C in the middle, to the whole process group as a terminal sends it.
+    process = start(disturbed, study)
+    wait_for_records(disturbed, process, 7)
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert time.monotonic() - asked < 10
+    assert process.returncode == 130, (out, err)
+    assert "Continue with: fairsweep run" in out
+    assert err == ""
+    before = ledger(disturbed)
+    assert 7 <= len(before) < planned
+    assert all(record["status"] == "finished" for record in before.values())
+    stamps = {
+        path.name: path.stat().st_mtime_ns
+        for path in (disturbed / "results" / "ledger").glob("*.json")
+    }
+    trials = pd.read_parquet(disturbed / "results" / "trials.parquet")
+    assert set(trials["trial_id"]) == set(before)
+
+    # The same command continues, and repeats nothing.
+    code, out, err = run(disturbed, study)
+    assert code == 0, (out, err)
+    assert f"{len(before)} trials had ended before and are not repeated" in out
+    assert "trials ran in 2 worker processes" in out
+    after = ledger(disturbed)
+    assert len(after) == planned
+    for name, stamp in stamps.items():
+        assert (disturbed / "results" / "ledger" / name).stat().st_mtime_ns == stamp
+
+    # The same study, undisturbed: every trial the same to the last bit.
+    code, out, err = run(undisturbed, study)
+    assert code == 0, (out, err)
+    assert err == ""
+    reference = ledger(undisturbed)
+    assert set(after) == set(reference)
+    for trial_id, record in reference.items():
+        assert content(after[trial_id]) == content(record)
+    for name in ("summary.csv", "report.html", "epochs.parquet", "fairsweep.log"):
+        assert (undisturbed / "results" / name).stat().st_size > 0
+    trials = pd.read_parquet(undisturbed / "results" / "trials.parquet")
+    assert trials["status"].eq("finished").all()
+    assert len(trials) == planned
+    tested = trials["test.CL.accuracy"].notna() | trials["test.RR.mse"].notna()
+    assert tested.eq(~trials["phase"].eq("search") & trials["seed"].ge(1000)).all()
+
+
+def test_sigterm_while_ray_starts_stops_before_any_trial(tmp_path: Path) -> None:
+    process = start(tmp_path, write_study(tmp_path))
+    log = tmp_path / "results" / "fairsweep.log"
+    deadline = time.monotonic() + 60
+    while not log.is_file() or not log.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    asked = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, (out, err)
+    assert time.monotonic() - asked < 20
+    assert ledger(tmp_path) == {}
+
+
+def test_a_loss_that_diverges_is_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path,
+        search_space={"lr": [0.001, 900.0]},
+        protocol={"epochs": 2, "batch_size": 64, "optimizer": "sgd"},
+        fixed_weights=None,
+        weight_sweep=None,
+    )
+    code, out, err = run(tmp_path, study)
+    assert code == 0, (out, err)
+    trials = pd.read_parquet(tmp_path / "results" / "trials.parquet")
+    diverged = trials[trials["status"] == "diverged"]
+    assert len(diverged) > 0
+    assert diverged["training.lr"].eq(900.0).all()
+    assert diverged["error_epoch"].notna().all()
+    assert trials[trials["phase"] == "replicate"]["status"].eq("finished").all()
+    assert out.count("diverged: ") == 2 * len(diverged)  # when it happens, and at the end
+
+
+def workers_of(folder: Path) -> list[int]:
+    """The processes of this study's Ray that run trials; told from others by their home."""
+    home = f"HOME={folder / 'home'}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().split(b"\0")
+            title = (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if home in environment and title.startswith(b"ray::SweepTrainable"):
+            found.append(int(process.name))
+    return found
+
+
+def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
+    study = write_study(
+        tmp_path,
+        protocol={"epochs": 12, "batch_size": 32},
+        methods=["ls"],
+        fixed_weights=None,
+        weight_sweep=None,
+    )
+    process = start(tmp_path, study)
+    wait_for_records(tmp_path, process, 2)
+    workers = workers_of(tmp_path)
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, (out, err)
+    assert "a worker died; its trial is resumed" in out
+    statuses = [record["status"] for record in ledger(tmp_path).values()]
+    assert statuses == ["finished"] * (2 * (2 + 2) + 2 * 2 + 2)

@@ -1,0 +1,373 @@
+"""The plan: sizes, dependencies, what is told to the sampler, and continuing without repeating."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweeps_fakes import (
+    execute,
+    hashed_value,
+    make_plan,
+    resolved_study,
+    write_fake_record,
+)
+
+from sweeps.errors import SweepFailedError
+from sweeps.phases.tuning import Tuning
+from sweeps.plan import Plan
+from sweeps.trials import Trial
+
+
+def sizes(plan: Plan) -> dict[str, int]:
+    return {name: count.planned for name, count in plan.counts().items()}
+
+
+def tuning(plan: Plan, variant: str) -> Tuning:
+    return plan.context.tunings[variant]
+
+
+# ------------------------------------------------------------------ sizes
+
+
+def test_sizes_of_the_phases(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    assert sizes(plan) == {
+        "baselines": 2 * (3 * 2 + 2),
+        "search": 3 * 3 * 2,
+        "replicate": 3 * 2,
+        "fixed_weights": 2,
+        "weight_sweep": 3,
+    }
+    started = execute(plan, tmp_path)
+    assert len(started) == sum(sizes(plan).values())
+    assert len({trial.trial_id for trial in started}) == len(started)
+
+
+def test_every_method_gets_the_same_budget(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path)
+    counts = {
+        variant: sum(t.phase == "search" and t.variant == variant for t in started)
+        for variant in ("ls", "uw", "fairgrad")
+    }
+    assert set(counts.values()) == {6}
+
+
+def test_phases_are_optional(tmp_path: Path) -> None:
+    study = resolved_study(
+        baselines=None, selection="loss", replicate=None, fixed_weights=None, weight_sweep=None
+    )
+    assert sizes(make_plan(study, tmp_path)) == {"search": 18}
+
+
+def test_a_finite_space_is_searched_once_in_full(tmp_path: Path) -> None:
+    study = resolved_study(
+        search_space={"lr": [0.001, 0.002]},
+        methods=["ls", {"name": "fairgrad", "alpha": [1.0, 2.0]}],
+        fixed_weights=None,
+        budget={"trials": 5},
+    )
+    plan = make_plan(study, tmp_path)
+    execute(plan, tmp_path)
+    points = [attempt.point for attempt in tuning(plan, "fairgrad").attempts]
+    assert len(points) == len({json.dumps(point) for point in points}) == 4
+    assert len(tuning(plan, "ls").attempts) == 2
+
+
+def test_a_finite_space_larger_than_the_budget_repeats_nothing(tmp_path: Path) -> None:
+    study = resolved_study(
+        search_space={"lr": [0.001, 0.002, 0.003]},
+        methods=["ls", {"name": "fairgrad", "alpha": [1.0, 2.0, 3.0]}],
+        fixed_weights=None,
+        budget={"trials": 8},
+    )
+    plan = make_plan(study, tmp_path)
+    execute(plan, tmp_path)
+    points = [json.dumps(attempt.point) for attempt in tuning(plan, "fairgrad").attempts]
+    assert len(set(points)) == 8
+
+
+# ------------------------------------------------------------------ order and dependencies
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_phases_wait_for_what_they_need_and_for_nothing_else(tmp_path: Path, slots: int) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path, slots=slots)
+    place = {id(trial): index for index, trial in enumerate(started)}
+
+    def span(phase: str, variant: str | None = None) -> list[int]:
+        return [
+            place[id(t)]
+            for t in started
+            if t.phase == phase and (variant is None or t.variant == variant)
+        ]
+
+    assert max(span("baselines")) < min(span("search"))
+    for variant in ("ls", "uw", "fairgrad"):
+        assert max(span("search", variant)) < min(span("replicate", variant))
+    assert max(span("replicate", "fairgrad")) < min(span("fixed_weights"))
+    assert max(span("search", "ls")) < min(span("weight_sweep"))
+
+
+def test_methods_take_turns(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(budget={"trials": 3, "seeds": 1}), tmp_path)
+    searched = [t.variant for t in execute(plan, tmp_path) if t.phase == "search"]
+    assert searched == ["ls", "uw", "fairgrad"] * 3
+
+
+def test_slots_are_filled_while_methods_wait_for_each_other(tmp_path: Path) -> None:
+    # With one method left to search, its sampler would rather wait, but no slot stays empty.
+    study = resolved_study(methods=["ls"], fixed_weights=None, weight_sweep=None)
+    plan = make_plan(study, tmp_path)
+    running: list[Trial] = []
+    while len(running) < 4 and (trial := plan.next()) is not None:
+        running.append(trial)
+    assert len(running) == 4
+
+
+def test_the_test_split_is_read_after_selection_only(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    for trial in execute(plan, tmp_path):
+        tuned = trial.phase == "search" or (trial.phase == "baselines" and trial.seed < 1000)
+        assert trial.spec["evaluate_test"] is not tuned
+
+
+def test_reference_is_the_mean_of_the_replicated_baselines(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path)
+    # The fake metrics are a constant plus 1e-4 times the seed modulo 7; seeds are 1000 and 1001.
+    shift = 1e-4 * ((1000 % 7) + (1001 % 7)) / 2
+    reference = next(t.spec["reference"] for t in started if t.phase == "search")
+    assert reference["CL"]["accuracy"] == pytest.approx(0.9 + shift)
+    assert reference["RR"]["mse"] == pytest.approx(0.05 + shift)
+    assert all(t.spec["reference"] is None for t in started if t.phase == "baselines")
+    assert all(t.spec["reference"] == reference for t in started if t.phase != "baselines")
+
+
+def test_a_plan_that_cannot_go_on_says_so(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    for unit in plan.units:
+        unit._next = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(SweepFailedError, match="does not go on although nothing runs"):
+        plan.next()
+
+
+# ------------------------------------------------------------------ what the sampler is told
+
+
+def test_seeds_are_averaged_before_the_sampler_is_told(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    execute(plan, tmp_path, lambda trial: ("finished", float(trial.seed)))
+    study = tuning(plan, "fairgrad")._optuna()
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
+    assert [trial.value for trial in study.trials] == [0.5] * 3
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed"])
+def test_one_bad_seed_makes_a_configuration_a_failure(tmp_path: Path, status: str) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        first = trial.phase == "search" and trial.spec["method"]["hyperparameters"] == defaults
+        return (status, math.nan) if first and trial.seed == 1 else ("finished", -1.0)
+
+    study = resolved_study()
+    parameters = study.candidate("fairgrad").info.hyperparameters
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    plan = make_plan(study, tmp_path)
+    execute(plan, tmp_path, outcome)
+    told = tuning(plan, "fairgrad")._optuna().trials
+    assert [trial.state.name for trial in told] == ["FAIL", "COMPLETE", "COMPLETE"]
+    best = tuning(plan, "fairgrad").best()
+    assert best is not None
+    assert best.number == 1
+
+
+def test_a_search_starts_at_the_method_defaults(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    execute(plan, tmp_path)
+    parameters = {p.name: p for p in plan.resolved.candidate("fairgrad").info.hyperparameters}
+    first = tuning(plan, "fairgrad").attempts[0]
+    assert first.point["method.alpha"] == parameters["alpha"].default
+
+
+def test_the_best_configuration_is_replicated(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path)
+    best = tuning(plan, "uw").best()
+    assert best is not None
+    assert best.value == max(attempt.value for attempt in tuning(plan, "uw").attempts)
+    replicated = [t for t in started if t.phase == "replicate" and t.variant == "uw"]
+    assert {t.spec["training"]["lr"] for t in replicated} == {best.configuration.training["lr"]}
+    assert [t.seed for t in replicated] == [1000, 1001]
+
+
+def test_methods_without_any_finished_configuration_are_left_out(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        bad = trial.phase == "search" and trial.variant == "fairgrad"
+        return ("diverged", math.nan) if bad else hashed_value(trial)
+
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path, outcome)
+    assert plan.finished
+    assert not [t for t in started if t.phase == "replicate" and t.variant == "fairgrad"]
+    counts = plan.counts()
+    assert counts["replicate"].left_out == 2
+    assert counts["fixed_weights"].left_out == 2
+    assert len(plan.blocked()) == 2
+    assert "no configuration of fairgrad finished" in plan.blocked()[0]
+
+
+def test_without_baselines_that_finish_nothing_else_runs(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path, lambda trial: ("diverged", math.nan))
+    assert {t.phase for t in started} == {"baselines"}
+    assert plan.finished
+
+
+# ------------------------------------------------------------------ continuing
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("stop_after", [0, 1, 7, 16, 20, 33, 38, 44])
+def test_continuing_repeats_nothing_and_changes_nothing(
+    tmp_path: Path, stop_after: int, slots: int
+) -> None:
+    study = resolved_study()
+    undisturbed = execute(make_plan(study, tmp_path / "a"), tmp_path / "a", slots=slots)
+
+    first = make_plan(study, tmp_path / "b")
+    execute(first, tmp_path / "b", slots=slots, limit=stop_after)
+    ended = {path.name for path in (tmp_path / "b" / "ledger").glob("*.json")}
+    second = make_plan(study, tmp_path / "b")
+    rerun = execute(second, tmp_path / "b", slots=slots)
+
+    assert second.finished
+    assert second.reused == len(ended) == stop_after
+    assert not {f"{t.trial_id}.json" for t in rerun} & ended
+    if slots == 1:
+        # With one slot, suggestions depend on nothing but what was told: all is the same.
+        assert {t.trial_id for t in undisturbed} == {t.trial_id for t, _ in second.ended}
+
+
+def test_what_was_asked_for_but_not_finished_is_resumed(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path, slots=4, limit=18)
+    unfinished = {t.trial_id for t in started} - {t.trial_id for t, _ in plan.ended}
+    assert any(t.phase == "search" for t in started if t.trial_id in unfinished)
+    rerun = execute(make_plan(resolved_study(), tmp_path), tmp_path, slots=4)
+    assert unfinished <= {t.trial_id for t in rerun}
+
+
+def test_replayed_results_are_told_to_the_sampler(tmp_path: Path) -> None:
+    execute(make_plan(resolved_study(), tmp_path), tmp_path)
+    plan = make_plan(resolved_study(), tmp_path)
+    assert plan.finished
+    told = tuning(plan, "fairgrad")._optuna().trials
+    attempts = tuning(plan, "fairgrad").attempts
+    assert [trial.value for trial in told] == [attempt.value for attempt in attempts]
+    assert [trial.params for trial in told] == [attempt.point for attempt in attempts]
+
+
+def test_a_larger_budget_keeps_what_was_searched(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"baselines": None, "selection": "loss", "fixed_weights": None}
+    execute(make_plan(resolved_study(**changes), tmp_path), tmp_path)
+    more = resolved_study(**changes, budget={"trials": 5, "seeds": 2})
+    rerun = execute(make_plan(more, tmp_path), tmp_path)
+    assert sum(t.phase == "search" for t in rerun) == 3 * 2 * 2
+
+
+def test_changed_parts_run_anew_and_unchanged_ones_do_not(tmp_path: Path) -> None:
+    execute(make_plan(resolved_study(), tmp_path), tmp_path)
+    changed = resolved_study(methods=["ls", "uw", {"name": "fairgrad", "alpha": 3.0}])
+    rerun = execute(make_plan(changed, tmp_path), tmp_path)
+    assert {t.variant for t in rerun} <= {"fairgrad", "fixed(fairgrad)"}
+    assert rerun
+
+
+def test_failed_trials_are_tried_again_and_diverged_ones_are_not(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        if trial.phase == "replicate" and trial.variant == "uw":
+            return ("failed" if trial.seed == 1000 else "diverged"), math.nan
+        return hashed_value(trial)
+
+    execute(make_plan(resolved_study(), tmp_path), tmp_path, outcome)
+    rerun = execute(make_plan(resolved_study(), tmp_path), tmp_path)
+    assert [(t.phase, t.variant, t.seed) for t in rerun] == [("replicate", "uw", 1000)]
+
+
+def test_a_damaged_record_makes_that_trial_run_again(tmp_path: Path) -> None:
+    started = execute(make_plan(resolved_study(), tmp_path), tmp_path)
+    for trial, damage in zip(
+        (started[3], started[20]),
+        (lambda raw: raw[:50], lambda raw: raw.replace(b"1.0", b"2.0")),
+        strict=True,
+    ):
+        path = tmp_path / "ledger" / f"{trial.trial_id}.json"
+        path.write_bytes(damage(path.read_bytes()))
+    plan = make_plan(resolved_study(), tmp_path)
+    assert len(plan.ledger.damaged) == 2
+    rerun = execute(plan, tmp_path)
+    assert {t.trial_id for t in rerun} == {started[3].trial_id, started[20].trial_id}
+
+
+def test_a_cut_ask_log_loses_only_what_was_cut(tmp_path: Path) -> None:
+    execute(make_plan(resolved_study(), tmp_path), tmp_path)
+    log = next((tmp_path / "search").glob("fairgrad-*.jsonl"))
+    log.write_bytes(log.read_bytes()[:-30])
+    # The sampler is asked again with the same seed and the same results: the same answer.
+    plan = make_plan(resolved_study(), tmp_path)
+    assert execute(plan, tmp_path) == []
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 3
+    assert len(plan.context.tunings["fairgrad"].attempts) == 3
+
+
+def test_two_variants_share_a_trial_that_is_the_same(tmp_path: Path) -> None:
+    study = resolved_study(
+        methods=[{"name": "ls", "label": "one"}, {"name": "ls", "label": "two"}],
+        search_space={"lr": 0.001},
+        fixed_weights=None,
+        weight_sweep=None,
+    )
+    plan = make_plan(study, tmp_path)
+    started = execute(plan, tmp_path, slots=4)
+    assert len([t for t in started if t.phase == "replicate"]) == 2
+    assert len([t for t, _ in plan.ended if t.phase == "replicate"]) == 4
+
+
+def test_a_plan_for_tables_asks_for_nothing_new(tmp_path: Path) -> None:
+    execute(make_plan(resolved_study(), tmp_path), tmp_path, limit=25)
+    files = {p: p.read_bytes() for p in (tmp_path / "search").iterdir()}
+    plan = make_plan(resolved_study(), tmp_path, extend=False)
+    assert len(plan.ended) == 25
+    assert {p: p.read_bytes() for p in (tmp_path / "search").iterdir()} == files
+
+
+def test_a_record_without_objective_is_never_the_best(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(budget={"trials": 2}), tmp_path)
+    values = iter([float("-inf"), 1.0])
+
+    def outcome(trial: Trial) -> tuple[str, float]:
+        if trial.phase == "baselines" and trial.variant == "stl:CL" and trial.seed == 0:
+            value = next(values)
+            return ("finished", value) if math.isfinite(value) else ("diverged", 0.0)
+        return hashed_value(trial)
+
+    execute(plan, tmp_path, outcome)
+    best = tuning(plan, "stl:CL").best()
+    assert best is not None
+    assert best.number == 1
+
+
+def test_fake_records_are_what_the_ledger_reads(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    trial = plan.next()
+    assert trial is not None
+    write_fake_record(tmp_path, trial, value=0.25)
+    record = plan.ledger.read(trial.trial_id)
+    assert record is not None
+    assert record.measure("selection") == 0.25
+    assert [row["epoch"] for row in record.epochs()] == [1, 2]
