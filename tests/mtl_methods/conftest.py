@@ -1,0 +1,1 @@
+"""Makes the adapters in this folder importable from the tests below it."""
