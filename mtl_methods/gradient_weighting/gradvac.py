@@ -16,6 +16,7 @@ from mtl_methods.gradient_weighting.pcgrad import random_orders
 
 __all__ = ["GradVac"]
 
+_TINY = 1e-300  # keeps a quotient of zeros at zero
 _LARGEST_GOAL = 1.0 - 1e-8  # a goal of 1 would take an infinite coefficient
 
 
@@ -87,23 +88,40 @@ class GradVac(KeepsZeroGradients):
         everywhere = np.ix_(inputs.index.numpy(), inputs.index.numpy())
         stored = self.state["goals"].numpy()
         goals = stored[everywhere]
+        orders = self._orders(inputs)
+        rows = np.arange(count)
+        visited = rows[:, None], orders
+        means = goals[visited]
+        goal = np.minimum(means, _LARGEST_GOAL)
+        width = np.sqrt(1.0 - goal**2)
         norms = np.sqrt(gram.diagonal())
-        parts = np.eye(count)
+        lengths = norms[orders]
+        known = (norms[:, None] > 0.0) & (lengths > 0.0)
+        divisors = np.where(known, lengths * width + self.epsilon, np.inf)
+        changes, cosines = np.zeros(orders.T.shape), np.zeros(orders.T.shape)
         products = gram.copy()
-        for others in self._orders(inputs).T:
-            own = np.sqrt(np.maximum((parts * products).sum(axis=1), 0.0))
-            scale = own * norms[others]
-            active = np.flatnonzero(scale > 0.0)
-            against = others[active]
-            cosine = products[active, against] / (scale[active] + self.epsilon)
-            cosine = np.clip(cosine, -1.0, 1.0)
-            goal = np.minimum(goals[active, against], _LARGEST_GOAL)
-            width = np.sqrt(1.0 - goal**2)
-            change = own[active] * (goal * np.sqrt(1.0 - cosine**2) - cosine * width)
-            change = change / (norms[against] * width + self.epsilon)
-            change = np.where(cosine < goal, change, 0.0)
-            parts[active, against] += change
-            products[active] += change[:, None] * gram[against]
-            goals[active, against] += self.beta * (cosine - goals[active, against])
+        squares = gram.diagonal().copy()
+        passes = zip(
+            np.ascontiguousarray(orders.T),
+            np.ascontiguousarray(goal.T),
+            np.ascontiguousarray(width.T),
+            np.ascontiguousarray(lengths.T),
+            np.ascontiguousarray(divisors.T),
+            strict=True,
+        )
+        for step, (others, aim, wide, length, divisor) in enumerate(passes):
+            product = products[rows, others]
+            own = np.sqrt(squares)
+            cosine = product / (own * length + (self.epsilon + _TINY))
+            np.minimum(np.maximum(cosine, -1.0, out=cosine), 1.0, out=cosine)
+            rise = own * (aim * np.sqrt(1.0 - cosine * cosine) - cosine * wide)
+            change = (cosine < aim) * rise / divisor
+            products += change[:, None] * gram[others]
+            squares += change * (2.0 * product + change * length * length)
+            np.maximum(squares, 0.0, out=squares)
+            changes[step], cosines[step] = change, cosine
+        parts = np.eye(count)
+        parts[visited] = changes.T
+        goals[visited] = means + self.beta * np.where(known, cosines.T - means, 0.0)
         stored[everywhere] = goals
         return Combination(weights=parts.sum(axis=0))
