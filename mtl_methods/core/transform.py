@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_methods.configuration import Configurable
+from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import TaskError
@@ -155,7 +157,12 @@ class TransformedMethod(Method):
                 f"{self.name}: the transformed loss of task {task!r} or its derivative overflows"
             )
         self.method.last_step = self.last_step
-        self.method._step(_replaced(inputs, values, slopes, self._extra(inputs.extra)))
+        extra = self._extra(inputs.extra)
+        if isinstance(self.method, LossWeighting):  # no graph of its own: slopes as coefficients
+            seen = dataclasses.replace(inputs, values=values, extra=extra)
+            self.method._step_with_coefficients(seen, slopes.numpy())
+            return
+        self.method._step(_replaced(inputs, values, slopes, extra))
         record = self.last_step
         scales = slopes.numpy()
         record.loss_scales = scales if record.loss_scales is None else record.loss_scales * scales
@@ -251,14 +258,4 @@ def _replaced(
     for loss, value, slope in zip(inputs.losses, placed.unbind(), slopes.tolist(), strict=True):
         wide = loss.reshape(()).to(placed.dtype)
         losses.append(torch.add(value, wide - wide.detach(), alpha=slope))
-    return StepInputs(
-        tasks=inputs.tasks,
-        losses=tuple(losses),
-        values=values,
-        index=inputs.index,
-        shared=inputs.shared,
-        heads=inputs.heads,
-        features=inputs.features,
-        grad_scale=inputs.grad_scale,
-        extra=extra,
-    )
+    return dataclasses.replace(inputs, losses=tuple(losses), values=values, extra=extra)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
@@ -13,6 +15,8 @@ from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
 
 __all__ = ["DWA"]
+
+Rows = slice | NDArray[np.int64]
 
 
 class DWA(LossWeighting):
@@ -92,30 +96,36 @@ class DWA(LossWeighting):
         self.state["history"] = torch.ones(count, length, dtype=torch.float64)
         self.state["seen"] = torch.zeros(count, dtype=torch.int64)
 
-    def _append(self, index: Tensor, values: Tensor) -> None:
-        history: Tensor = self.state["history"]
-        history[index] = torch.cat([history[index, 1:], values[:, None]], dim=1)
-        self.state["seen"][index] += 1
+    def _append(self, rows: Rows, values: NDArray[np.float64]) -> None:
+        history = self.state["history"].numpy()  # views: changed in place
+        history[rows, :-1] = history[rows, 1:]
+        history[rows, -1] = values
+        self.state["seen"].numpy()[rows] += 1
 
-    def _ratios(self, index: Tensor) -> Tensor:
+    def _ratios(self, rows: Rows) -> NDArray[np.float64]:
         """Ratio of the last to the previous mean loss, 1 where there is none, shape (K,)."""
-        history = self.state["history"][index]
+        history = self.state["history"].numpy()[rows]
         half = history.shape[1] // 2
         before, last = history[:, :half].mean(1), history[:, half:].mean(1)
         early = self.level == "iterations" and self.first_window == "ones"
-        seen = self.state["seen"][index]
+        seen = self.state["seen"].numpy()[rows]
         known = seen > half + 1 if early else seen >= 2 * half
         flat = known & (before == 0.0)
-        if bool(flat.any()):
+        if flat.any():
             self._event("zero_mean_loss", "a mean loss is 0: its ratio counts as 1")
-        return torch.where(known & ~flat, last / before, 1.0)
+        ratios: NDArray[np.float64] = np.ones(len(history))
+        np.divide(last, before, out=ratios, where=known & ~flat)
+        return ratios
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``K softmax(r / T)`` over the tasks of the batch, shape (K,)."""
+        rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
         if self.level == "iterations":
-            self._append(inputs.index, inputs.values)
-        weights = torch.softmax(self._ratios(inputs.index) / self.temperature, dim=0)
-        return weights * len(inputs.tasks) if self.weight_sum == "tasks" else weights
+            self._append(rows, inputs.values.numpy())
+        scores = self._ratios(rows) / self.temperature
+        powers = np.exp(scores - scores.max())
+        total = len(inputs.tasks) if self.weight_sum == "tasks" else 1
+        return torch.from_numpy(powers * (total / powers.sum()))
 
     def end_epoch(
         self,
@@ -128,4 +138,4 @@ class DWA(LossWeighting):
         told = [k for k, task in enumerate(self.tasks) if task in train_losses]
         if self.level == "epochs" and told:
             values = [float(train_losses[self.tasks[k]]) for k in told]
-            self._append(torch.tensor(told), torch.tensor(values, dtype=torch.float64))
+            self._append(np.array(told), np.array(values))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -32,32 +34,43 @@ def cluster_1d(points: NDArray[np.float64], groups: int) -> NDArray[np.int64]:
         leftmost split is taken.
     """
     count = len(points)
-    groups = min(groups, count)
     order = np.argsort(points, kind="stable")
+    labels = np.zeros(count, dtype=np.int64)
+    if groups >= count:
+        labels[order] = np.arange(count)
+        return labels
     ordered = points[order]
     spread = ordered[-1] - ordered[0]
-    scaled = (ordered - ordered.mean()) / spread if spread > 0.0 else np.zeros(count)
-    first = np.concatenate([[0.0], np.cumsum(scaled)])
-    second = np.concatenate([[0.0], np.cumsum(scaled * scaled)])
-    size = np.maximum(np.arange(count + 1)[None, :] - np.arange(count + 1)[:, None], 1)
+    if groups == 1 or spread == 0.0:
+        return labels
+    scaled = (ordered - ordered.mean()) / spread
+    moments = np.zeros((2, count + 1))
+    moments[:, 1:] = np.cumsum((scaled, scaled * scaled), axis=1)
+    size, empty = _interval_sizes(count)
     # cost[a, b]: of the interval a..b-1; impossible where it is empty
-    sums, squares = first[None, :] - first[:, None], second[None, :] - second[:, None]
-    cost = np.maximum(squares - sums * sums / size, 0.0)
-    cost[np.tril_indices(count + 1)] = np.inf
+    sums, squares = moments[:, None, :] - moments[:, :, None]
+    cost = np.maximum(squares - sums * sums / size, 0.0) + empty
     best = cost[0]
     starts = []
     for _ in range(groups - 1):
         total = best[:, None] + cost
-        start = total.argmin(axis=0)
-        starts.append(start)
-        best = np.take_along_axis(total, start[None, :], axis=0)[0]
-    labels = np.zeros(count, dtype=np.int64)
+        starts.append(total.argmin(axis=0))
+        best = total.min(axis=0)
     end = count
     for group in range(groups - 1, 0, -1):
         start = int(starts[group - 1][end])
         labels[order[start:end]] = group
         end = start
     return labels
+
+
+@cache
+def _interval_sizes(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lengths of the intervals a..b-1 (at least 1), and infinity where there is none."""
+    ends = np.arange(count + 1)
+    size = np.maximum(ends[None, :] - ends[:, None], 1).astype(np.float64)
+    empty = np.where(np.tri(count + 1, dtype=np.bool_), np.inf, 0.0)
+    return size, empty
 
 
 class GO4Align(LossWeighting):
@@ -121,14 +134,20 @@ class GO4Align(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """The mean of ``v`` over each task's group, shape (K,)."""
-        losses = losses_above_floor(self.name, inputs, self.loss_floor)
-        logs: Tensor = self.state["log_indicators"]
-        before = logs[inputs.index]
+        losses = losses_above_floor(self.name, inputs, self.loss_floor).numpy()
+        logs = self.state["log_indicators"].numpy()  # a view: changed in place
+        rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
+        before = logs[rows].copy()
         moved = before - self.step_size * losses
-        moved = moved + (torch.logsumexp(before, 0) - torch.logsumexp(moved, 0))
-        logs[inputs.index] = moved
-        risks = torch.exp(moved + losses.sum().log() - losses.log())
-        groups = torch.from_numpy(cluster_1d(risks.numpy(), self.num_groups))
-        count = int(groups.max()) + 1
-        totals = torch.zeros(count, dtype=torch.float64).index_add_(0, groups, risks)
-        return (totals / torch.bincount(groups, minlength=count))[groups]
+        moved += _log_sum(before) - _log_sum(moved)
+        logs[rows] = moved
+        risks = np.exp(moved + np.log(losses.sum()) - np.log(losses))
+        groups = cluster_1d(risks, self.num_groups)
+        means = np.bincount(groups, weights=risks) / np.bincount(groups)
+        return torch.from_numpy(means[groups])
+
+
+def _log_sum(logs: NDArray[np.float64]) -> float:
+    """``log sum exp``, safe from overflow."""
+    top = float(logs.max())
+    return top + math.log(float(np.exp(logs - top).sum()))

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.loss_weighting import ObjectiveWeighting
+from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.core.writing import accumulate
 
 __all__ = ["IMTLL"]
 
 
-class IMTLL(ObjectiveWeighting):
+class IMTLL(LossWeighting):
     """Learns a log-scale ``s_k`` per task so that all scaled losses ``exp(s_k) l_k`` become 1.
 
     The objective is ``sum_k (exp(s_k) l_k - s_k)``, the effective weight ``exp(s_k)``; at the
@@ -57,7 +58,17 @@ class IMTLL(ObjectiveWeighting):
         start = torch.full((len(self.tasks),), self.initial_scale, device=device, dtype=dtype)
         self.own.log_scale = nn.Parameter(start)
 
-    def objective(self, losses: Tensor, inputs: StepInputs) -> Tensor:
-        """``sum_k (exp(s_k) l_k - s_k)`` over the present tasks."""
-        log_scale: Tensor = self.own.log_scale[inputs.index.to(losses.device)]  # type: ignore[index]
-        return (torch.exp(log_scale) * losses - log_scale).sum()
+    def coefficients(self, inputs: StepInputs) -> Tensor:
+        """``exp(s_k)``, shape (K,); the s_k get ``exp(s_k) l_k - 1``."""
+        own: nn.Parameter = self.own.log_scale  # type: ignore[assignment]
+        log_scale = own.detach().to("cpu", torch.float64)
+        everything = inputs.tasks == self.tasks
+        if not everything:
+            log_scale = log_scale[inputs.index]
+        coefficients = torch.exp(log_scale)
+        gradient = coefficients * inputs.values - 1.0
+        if not everything:
+            zeros = torch.zeros(len(self.tasks), dtype=torch.float64)
+            gradient = zeros.index_copy_(0, inputs.index, gradient)
+        accumulate([own], [gradient.to(own.device, own.dtype)], inputs.grad_scale, owned=True)
+        return coefficients
