@@ -258,6 +258,7 @@ class TrialSession:
                 "trial_id": self.trial_id,
                 "epoch": trainer.best_epoch,
                 "model": dict(trainer.model.state_dict()),
+                "method": trainer.method.state_dict(),
             }
             save_checkpoint(folder / "best.pt", best_payload)
         write_record(record_path(self._results_dir, self.trial_id), self.record)

@@ -218,6 +218,7 @@ def test_checkpoints_of_ended_trials_go_but_the_best_may_stay(make_spec, data, t
     best = load_checkpoint(folder / "best.pt")
     assert best["epoch"] == record["best_epoch"]
     other.make_problem().build_model().load_state_dict(best["model"])
+    other.make_method().load_state_dict(best["method"])
 
 
 def test_a_residual_that_is_not_finite_is_null_in_the_record(make_spec, data, tmp_path):
