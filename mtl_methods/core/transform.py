@@ -141,13 +141,12 @@ class TransformedMethod(Method):
         }
 
     def _step(self, inputs: StepInputs) -> None:
-        values = inputs.values
-        for transform in self.transforms:
-            transform.observe(inputs.tasks, values)
-            values = transform(inputs.tasks, values)
         with torch.enable_grad(), without_autocast("cpu"):
-            raw = inputs.values.clone().requires_grad_()
-            values = self._transform(inputs.tasks, raw)
+            raw = inputs.values.detach().requires_grad_()
+            values = raw
+            for transform in self.transforms:
+                transform.observe(inputs.tasks, values.detach())
+                values = transform(inputs.tasks, values)
             (slopes,) = torch.autograd.grad(values.sum(), raw)
         values = values.detach()
         finite = torch.isfinite(values) & torch.isfinite(slopes)
