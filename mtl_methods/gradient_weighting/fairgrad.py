@@ -30,6 +30,10 @@ class FairGrad(AlphaFairWeighting):
     minimum potential delay fairness, and alpha = inf max-min fairness: MGDA's direction, scaled so
     that the slowest tasks have rate 1.
 
+    As alpha falls to 0 the weights tend to 1 only where no task conflicts with the sum: the paper's
+    condition ``g_k . d >= 0`` makes the limit the sum projected on the gradients' dual cone.
+    alpha = 0 itself is the sum.
+
     At a Pareto-stationary point the equation has no solution: see ``on_pareto_stationary``.
 
     Source: Ban and Ji, "Fair Resource Allocation in Multi-Task Learning" (ICML 2024), equation 4.
