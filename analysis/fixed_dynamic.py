@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.results import Results
-from analysis.scores import EQUAL_WEIGHTING, final_scores, final_trials
+from analysis.scores import EQUAL_WEIGHTING, MEASURES, final_scores, final_trials, score
 from analysis.summary import mean_and_error
+from analysis.sweep import sweep_split, weight_sweep
 
 
 def fixed_versus_dynamic(results: Results, measure: str = "delta_mtm") -> pd.DataFrame:
@@ -44,6 +45,49 @@ def fixed_versus_dynamic(results: Results, measure: str = "delta_mtm") -> pd.Dat
     table = pd.DataFrame(rows).reindex(columns=columns)
     table["difference"] = table["fixed"] - table["dynamic"]
     return table
+
+
+def beside_sweep(results: Results, measure: str = "delta_mtm") -> pd.DataFrame:
+    """Dynamic, extracted fixed and best swept weights of each source, all on one split.
+
+    The split is the one on which the weight sweep was evaluated (`sweep.sweep_split`). The best of
+    several swept points is chosen on the very values shown, which favours it.
+
+    Args:
+        results: A loaded folder.
+        measure: A measure of `scores.MEASURES`.
+
+    Returns:
+        ``source``, ``label``, ``split``, ``dynamic``, ``fixed``, ``swept`` (mean of the best point)
+        with ``<name>_se``, ``point`` (its variant) and ``points`` (how many were swept). Empty
+        without sweep or fixed weights.
+    """
+    columns = ["source", "label", "split", "dynamic", "dynamic_se", "fixed", "fixed_se", "swept"]
+    columns += ["swept_se", "point", "points"]
+    sweep, split = weight_sweep(results), sweep_split(results)
+    scores = final_scores(results, split)
+    sources = scores.loc[scores["phase"] == "fixed_weights", "source_method"].unique()
+    if sweep.empty or not len(sources):
+        return pd.DataFrame(columns=columns)
+    swept = score(results, sweep, split)
+    means = swept.groupby("variant")[measure].mean().dropna()
+    if means.empty:
+        return pd.DataFrame(columns=columns)
+    point = str(means.idxmax() if MEASURES[measure] else means.idxmin())
+    best, best_se = mean_and_error(swept.loc[swept["variant"] == point, measure])
+    rows = []
+    for source in sources:
+        row: dict[str, object] = {
+            "source": source, "label": results.label(str(source)), "split": split,
+            "swept": best, "swept_se": best_se, "point": point, "points": len(means),
+        }  # fmt: skip
+        for name, own in (
+            ("dynamic", (scores["phase"] == "replicate") & (scores["variant"] == source)),
+            ("fixed", (scores["phase"] == "fixed_weights") & (scores["source_method"] == source)),
+        ):
+            row[name], row[f"{name}_se"] = mean_and_error(scores.loc[own, measure])
+        rows.append(row)
+    return pd.DataFrame(rows)[columns]
 
 
 def trained_weights(results: Results, trials: pd.DataFrame) -> dict[str, object]:

@@ -120,6 +120,8 @@ class Results:
         described = methods.get(variant)
         if isinstance(described, Mapping) and described.get("label"):
             return str(described["label"])
+        if variant.startswith("stl:"):
+            return f"single-task {variant[4:]}"
         if variant.startswith("fixed(") and variant.endswith(")"):
             return f"fixed({self.label(variant[6:-1])})"
         return variant

@@ -183,9 +183,15 @@ def final_scores(results: Results, split: str = "test") -> pd.DataFrame:
 
 
 def equal_weighting_values(results: Results, split: str = "test") -> measures.Floats:
-    """Mean metrics of the finished replicates of equal weighting, shape (M,); NaN without any."""
+    """Mean metrics of the finished replicates of equal weighting, shape (M,); NaN without any.
+
+    Replicates whose static weights were searched, so that they are not equal, do not count.
+    """
     finished = results.finished
     rows = finished[(finished["phase"] == "replicate") & (finished["variant"] == EQUAL_WEIGHTING)]
+    weights = rows[[column for column in rows.columns if str(column).startswith("hp.weights.")]]
+    if not weights.empty:
+        rows = rows[~(weights.nunique(axis=1) > 1).to_numpy()]
     values = rows[[metric.column(split) for metric in results.metrics]].to_numpy(dtype=np.float64)
     if not len(values):
         return np.full(len(results.metrics), np.nan)

@@ -104,11 +104,10 @@ def _single_task_row(results: Results, metrics: list[str]) -> pd.DataFrame:
         return pd.DataFrame()
     final = final_trials(results)
     final = final[(final["phase"] == "baselines") & (final["status"] == "finished")]
-    method = str(trials["method"].iloc[0])
     row: dict[str, object] = {
         "variant": STL,
-        "method": method,
-        "label": results.label(method),
+        "method": str(trials["method"].iloc[0]),
+        "label": "single-task",
         "kind": "single-task",
         "seeds": int(final["seed"].nunique()),
     }

@@ -75,7 +75,7 @@ def warnings(study: StudyAnalysis) -> list[str]:
 def _best(study: StudyAnalysis) -> Finding | None:
     methods = study.methods
     if methods.empty:
-        return None
+        return _nothing(study)
     best = methods.iloc[0]
     against = "single-task" if study.measure == "delta_mtm" else "equal weighting"
     text = (
@@ -95,6 +95,30 @@ def _best(study: StudyAnalysis) -> Finding | None:
         second = methods.iloc[1]
         text += f"; {second['label']} follows with {_with_error(second, study.measure)}"
     return Finding(text + ".", "summary")
+
+
+def _nothing(study: StudyAnalysis) -> Finding:
+    """What can be said without a single comparable method."""
+    results = study.results
+    replicates = results.trials[results.trials["phase"] == "replicate"]
+    if replicates.empty:
+        text = "No configuration was replicated, so the test split says nothing about methods yet"
+        best = study.neighbours
+        best = best[(best["place"] == 0) & ~best["name"].astype(str).str.startswith("stl:")]
+        if not best.empty:
+            names = [results.label(str(name)) for name in best["name"]]
+            text += f"; searched so far: {_join(names)}"
+        return Finding(text + ".", "neighbours")
+    ended = replicates["status"].value_counts()
+    if "finished" not in ended:
+        counts = ", ".join(f"{count} {status}" for status, count in ended.items())
+        text = f"Not one of {len(replicates)} replicates finished ({counts}): no method can be "
+        return Finding(text + "ranked.", "failures")
+    text = (
+        "There are neither single-task baselines nor equal weighting to compare with, so methods "
+        "are only compared by their metrics and ranks"
+    )
+    return Finding(text + ".", "metrics")
 
 
 def _separated(study: StudyAnalysis) -> Finding | None:

@@ -99,7 +99,7 @@ def sections(study: StudyAnalysis, drawn: Mapping[str, DrawnFigure]) -> list[Sec
         Section(
             "fixed",
             "Fixed against dynamic weights",
-            tables=_some(tables.fixed_dynamic_table(study)),
+            tables=_some(tables.fixed_dynamic_table(study), tables.sweep_table(study)),
             widgets=[WEIGHTS] if has_weights else [],
             figures=figures("weights", "equivalence", "distance_to_equal"),
         ),

@@ -11,6 +11,7 @@ from analysis import search, tuning_checks, understanding
 from analysis.bootstrap import bootstrap_intervals
 from analysis.equivalence import fixed_equivalence
 from analysis.fairness import fairness_sweep
+from analysis.fixed_dynamic import beside_sweep
 from analysis.front import hypervolumes, standing
 from analysis.results import Results
 from analysis.scores import MEASURES, Reference, main_measure, stl_reference
@@ -67,6 +68,11 @@ class StudyAnalysis:
     def equivalence(self) -> pd.DataFrame:
         """See `equivalence.fixed_equivalence`."""
         return fixed_equivalence(self.results, self.measure)
+
+    @cached_property
+    def beside_sweep(self) -> pd.DataFrame:
+        """See `fixed_dynamic.beside_sweep`."""
+        return beside_sweep(self.results, self.measure)
 
     @cached_property
     def fairness(self) -> pd.DataFrame:

@@ -183,6 +183,31 @@ def fixed_dynamic_table(study: StudyAnalysis) -> Table | None:
     )
 
 
+def sweep_table(study: StudyAnalysis) -> Table | None:
+    """Dynamic and extracted fixed weights beside the best swept ones, on one split."""
+    frame = study.beside_sweep
+    if frame.empty:
+        return None
+    label = MEASURE_LABELS[study.measure]
+    columns = [
+        Column("label", "weights from"),
+        Column("dynamic", f"dynamic {label}", 2, "dynamic_se"),
+        Column("fixed", f"extracted {label}", 2, "fixed_se"),
+        Column("swept", f"best swept {label}", 2, "swept_se"),
+        Column("point", "best swept weights"),
+        Column("points", "points swept"),
+    ]
+    return Table(
+        "beside_sweep",
+        "Extracted weights beside the best of the weight sweep",
+        frame,
+        columns,
+        f"All on the {frame['split'].iloc[0]} split. The best swept point is chosen on these very "
+        "values, which favours it.",
+        row_variant="source",
+    )
+
+
 def fairness_table(study: StudyAnalysis) -> Table | None:
     """Measures at every value of every own hyper-parameter that was varied."""
     frame = study.fairness.dropna(subset=["delta_m"])

@@ -60,11 +60,6 @@ class Column:
     hint: str = ""
     floored: bool = False
 
-    @property
-    def numeric(self) -> bool:
-        """Whether it holds numbers, which are set flush right."""
-        return self.digits is not None
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -109,6 +104,14 @@ class Table:
         """Rows beyond `most_rows`, which only the CSV has."""
         return max(0, len(self.frame) - self.most_rows)
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers, which are set flush right."""
+        return [
+            any(row[place].sort is not None for row in self.cells)
+            for place in range(len(self.columns))
+        ]
+
     def csv(self) -> str:
         """All values of the shown columns, unrounded, with errors as columns of their own."""
         keys = [
@@ -121,14 +124,13 @@ class Table:
 
     def latex(self) -> str:
         """A booktabs table ready to paste: best values bold, errors after ±."""
-        numeric = [c.digits is not None for c in self.columns]
         head = " & ".join(escape_latex(column.label) for column in self.columns)
         lines = [
             r"\begin{table}[t]",
             r"\centering",
             rf"\caption{{{escape_latex(self.caption or self.title)}}}",
             rf"\label{{tab:{self.name}}}",
-            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in numeric)}}}",
+            rf"\begin{{tabular}}{{{''.join('r' if n else 'l' for n in self.numeric)}}}",
             r"\toprule",
             rf"{head} \\",
             r"\midrule",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from synthetic_folder import METHODS, Plan, write_folder
 
-from analysis import write_report
+from analysis import ReportPaths, write_report
 
 FOLDERS = {
     "two tasks": Plan(),
@@ -29,11 +31,22 @@ FOLDERS = {
 }
 
 
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ReportPaths]:
+    """The report of a folder by its name, written once."""
+    root = tmp_path_factory.mktemp("reports")
+
+    @cache
+    def report_of(name: str) -> ReportPaths:
+        return write_report(write_folder(root / name, FOLDERS[name]))
+
+    return report_of
+
+
 @pytest.mark.parametrize("name", FOLDERS)
-def test_writes_everything_for(name: str, tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "f", FOLDERS[name])
-    paths = write_report(folder)
-    assert paths.report == folder / "report.html"
+def test_writes_everything_for(name: str, reports: Callable[[str], ReportPaths]) -> None:
+    paths = reports(name)
+    assert paths.report.name == "report.html"
     assert not pd.read_csv(paths.summary).empty
     html = paths.report.read_text()
     assert {p.suffix for p in paths.figures} <= {".png", ".svg"}
@@ -44,8 +57,26 @@ def test_writes_everything_for(name: str, tmp_path: Path) -> None:
     )
 
 
-def test_needs_no_network(tmp_path: Path) -> None:
-    html = write_report(write_folder(tmp_path / "f")).report.read_text()
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        (
+            "all diverged",
+            "Not one of 20 replicates finished (20 diverged): no method can be ranked",
+        ),
+        ("search only", "No configuration was replicated"),
+        ("no baselines", "CAGrad has the best mean Δp"),
+        ("one seed", "One seed only for"),
+    ],
+)
+def test_says_what_can_be_said(
+    name: str, sentence: str, reports: Callable[[str], ReportPaths]
+) -> None:
+    assert sentence in reports(name).report.read_text()
+
+
+def test_needs_no_network(reports: Callable[[str], ReportPaths]) -> None:
+    html = reports("two tasks").report.read_text()
     links = re.findall(r"(?:src|href)\s*=\s*[\"']([^\"']*)", html)
     assert links
     assert all(link.startswith(("data:", "#")) for link in links)
@@ -54,7 +85,13 @@ def test_needs_no_network(tmp_path: Path) -> None:
 
 def test_strings_of_a_study_are_escaped(tmp_path: Path) -> None:
     attack = "<script>alert(1)</script>"
-    plan = Plan(name=attack, fail=("uw",), extra={"hardware": {"cpu": attack}})
+    plan = Plan(
+        name=attack,
+        fail=("uw",),
+        sweep=0,
+        methods=("ls", "uw"),
+        extra={"hardware": {"cpu": attack}},
+    )
     folder = write_folder(tmp_path / "f", plan)
     trials = pd.read_parquet(folder / "trials.parquet")
     trials["error_message"] = attack
@@ -68,7 +105,8 @@ def test_strings_of_a_study_are_escaped(tmp_path: Path) -> None:
 
 
 def test_failures_are_listed_with_task_epoch_and_step(tmp_path: Path) -> None:
-    html = write_report(write_folder(tmp_path / "f", Plan(diverge=("uw",)))).report.read_text()
+    plan = Plan(diverge=("uw",), sweep=0, fixed=(), methods=("ls", "uw"))
+    html = write_report(write_folder(tmp_path / "f", plan)).report.read_text()
     rows = re.findall(r"<tr data-family=\"uw\">.*?</tr>", html)
     rows = [row for row in rows if "NonFiniteLossError" in row]
     assert len(rows) == 10
@@ -77,7 +115,7 @@ def test_failures_are_listed_with_task_epoch_and_step(tmp_path: Path) -> None:
 
 
 def test_problems_of_the_folder_are_said(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "f")
+    folder = write_folder(tmp_path / "f", Plan(sweep=0, methods=("ls", "fairgrad"), fixed=()))
     epochs = folder / "epochs.parquet"
     epochs.write_bytes(epochs.read_bytes()[:100])
     html = write_report(folder).report.read_text()

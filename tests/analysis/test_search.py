@@ -89,7 +89,7 @@ def test_equal_budgets_need_no_warning_and_unequal_ones_do(searched: Results) ->
     dropped = trials[(trials["variant"] == "ls") & (trials["phase"] == "search")].index[:20]
     fewer = replace(searched, trials=trials.drop(dropped))
     assert unequal_budgets(fewer) == (
-        "The search budgets were unequal: 40 configurations of stl:CL, 20 of LS."
+        "The search budgets were unequal: 40 configurations of single-task CL, 20 of LS."
     )
 
 
