@@ -25,6 +25,7 @@ class Need(enum.Enum):
     GRADIENTS = "full task gradients"
     FEATURES = "shared features"
     TASK_FEATURES = "heads that read features through the method"
+    LINEAR_HEADS = "heads of one linear layer on the shared features"
     VALIDATION_BATCH = "validation batch and functional model"
     EXTRA_BATCHES = "several batches per step"
     PERFORMANCE_DROPS = "performance drops per epoch"
