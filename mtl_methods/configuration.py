@@ -122,10 +122,10 @@ class HyperParameter:
             raise ConfigurationError(message) from error
 
     def _number(self, value: Any) -> float | int:
-        kind = numbers.Integral if self.kind == "int" else numbers.Real
-        if isinstance(value, bool) or not isinstance(value, kind):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise TypeError
-        number: float | int = operator.index(value) if self.kind == "int" else float(value)
+        number: float | int
+        number = operator.index(value) if self.kind == "int" else float(value)  # type: ignore[arg-type]
         if math.isnan(number):
             raise ValueError
         if self.low is not None and (number < self.low or (self.low_open and number == self.low)):
