@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination, GradientCombination
-from mtl_methods.core.method import StepInputs
+from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.errors import TaskError
 from mtl_methods.gradient_weighting.last_layer import LastLayer, recover_last_layer
 
@@ -47,6 +47,9 @@ class BayesAgg(GradientCombination):
     name: ClassVar[str] = "bayes_agg"
     summary: ClassVar[str] = "BayesAgg-MTL: feature gradients weighted by their precision."
     paper: ClassVar[str] = "Achituve et al., ICML 2024, section 4"
+    needs: ClassVar[frozenset[Need]] = frozenset(
+        {Need.LOSSES, Need.GRADIENTS, Need.FEATURES, Need.LINEAR_HEADS}
+    )
     equation: ClassVar[str] = "dz = sum_k v_k^-s mu_k / sum_k v_k^-s, mu, v over posteriors of W_k"
     backward_passes: ClassVar[str] = "K (2 + outputs) through the heads, 1 through the trunk"
     scale_law: ClassVar[str] = "no weights"

@@ -106,7 +106,7 @@ class RotoGrad(GradientCombination):
         self.own.skew = nn.Parameter(start)
         self.state["initial_norms"] = {}
         self.state["steps"] = {}
-        self._cached: tuple[int, Tensor] | None = None
+        self._cached: dict[int, tuple[Tensor, Tensor]] = {}
         self._read: set[str] = set()
 
     def _feature_dim_of(self, own: Mapping[str, Tensor]) -> int | None:
@@ -114,11 +114,21 @@ class RotoGrad(GradientCombination):
 
     def rotations(self) -> Tensor:
         """The current rotations, shape (K, size, size), detached."""
+        return torch.stack([self._rotation(row) for row in range(len(self.tasks))])
+
+    def _rotation(self, row: int) -> Tensor:
+        """The rotation of one task, found anew where its parameters have another value.
+
+        Fused optimisers change parameters without changing their version, so values are compared.
+        """
         own: nn.Parameter = self.own.skew  # type: ignore[assignment]
-        if self._cached is None or self._cached[0] != own._version:
+        current = own.detach()[row]
+        kept = self._cached.get(row)
+        if kept is None or not torch.equal(kept[0], current):
             with torch.no_grad(), torch.autocast(own.device.type, enabled=False):
-                self._cached = own._version, _exponential(own.detach())
-        return self._cached[1]
+                kept = current.clone(), _exponential(current)
+            self._cached[row] = kept
+        return kept[1]
 
     def task_features(self, task: str, features: Tensor) -> Tensor:
         """The features that the head of a task is to read.
@@ -140,7 +150,7 @@ class RotoGrad(GradientCombination):
             )
         if torch.is_grad_enabled():
             self._read.add(task)
-        rotation = self.rotations()[self.tasks.index(task)]
+        rotation = self._rotation(self.tasks.index(task))
         last = features.movedim(1, -1)
         size = rotation.shape[0]
         turned = last[..., :size] @ rotation.T.to(last.dtype)
@@ -212,7 +222,7 @@ class RotoGrad(GradientCombination):
 
 
 def _exponential(skew: Tensor) -> Tensor:
-    """Orthogonal matrices from the strictly lower triangles of (K, n, n)."""
+    """Orthogonal matrices from the strictly lower triangles of (n, n) or (K, n, n)."""
     lower = skew.tril(-1)
     result: Tensor = torch.linalg.matrix_exp(lower - lower.mT)
     return result
