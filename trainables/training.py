@@ -34,7 +34,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_methods import Need
 from mtl_methods.errors import ConfigurationError, NonFiniteGradientError, NonFiniteLossError
@@ -74,6 +74,7 @@ SERVED_NEEDS = frozenset(
         Need.GRAM,
         Need.GRADIENTS,
         Need.FEATURES,
+        Need.TASK_FEATURES,
         Need.PERFORMANCE_DROPS,
         Need.OWN_PARAMETERS,
     }
@@ -121,11 +122,13 @@ class Trainer:
         self.model = self.problem.build_model(
             dropout=spec.training.dropout, seed=derive_seed(spec.seed, "model")
         ).to(device)
+        self._check_heads()
         with self._random.active():
             self.method.setup(
                 self._tasks, device=torch.device(device), feature_dim=self.model.feature_dim
             )
             self.method.seed(derive_seed(spec.seed, "method"))
+        self.method.attach(dict(self.model.heads.items()))
         self._shared = self.model.shared_parameters()
         self._parameters = list(self.model.parameters())
         self._own = self.method.parameters()
@@ -135,6 +138,7 @@ class Trainer:
         for collection in self._metrics.values():
             collection.to(device)
         self._best_parameters: dict[str, Tensor] = {}
+        self._best_own: dict[str, Tensor] = {}
 
     @property
     def epoch(self) -> int:
@@ -294,10 +298,17 @@ class Trainer:
             self._best_parameters = {
                 name: value.detach().clone() for name, value in self.model.state_dict().items()
             }
+            self._best_own = {
+                name: value.detach().clone() for name, value in self.method.own.state_dict().items()
+            }
 
     def load_best(self) -> None:
-        """Gives the model the parameters of the best epoch; training cannot go on after it."""
+        """Gives the model the parameters of the best epoch; training cannot go on after it.
+
+        The method's own parameters too, since heads may read features through the method.
+        """
         self.model.load_state_dict(self._best_parameters)
+        self.method.own.load_state_dict(self._best_own)
 
     def evaluate_test(self) -> MetricValues:
         """The metrics of the test split with the model as it is.
@@ -322,6 +333,7 @@ class Trainer:
             "rows": self.rows,
             "best_epoch": self.best_epoch,
             "best_parameters": self._best_parameters,
+            "best_own": self._best_own,
             "counters": self.counters,
         }
 
@@ -335,12 +347,15 @@ class Trainer:
         self.rows = [dict(row) for row in state["rows"]]
         self.best_epoch = state["best_epoch"]
         self._best_parameters = dict(state["best_parameters"])
+        self._best_own = dict(state["best_own"])
         self.counters = dict(state["counters"])
 
     # ------------------------------------------------------------------ helpers
 
     def _check_needs(self) -> None:
-        unserved = sorted(need.value for need in self.method.needs - SERVED_NEEDS)
+        unserved = sorted(
+            need.value for need in self.method.needs - SERVED_NEEDS - {Need.LINEAR_HEADS}
+        )
         if unserved:
             raise ConfigurationError(
                 f"the training loop cannot serve what {self.method.name} needs: "
@@ -350,6 +365,16 @@ class Trainer:
             raise ConfigurationError(
                 f"{self.method.name} needs performance drops against single-task training, so the "
                 "trial specification needs a reference"
+            )
+
+    def _check_heads(self) -> None:
+        if Need.LINEAR_HEADS not in self.method.needs:
+            return
+        deep = [task for task, head in self.model.heads.items() if not isinstance(head, nn.Linear)]
+        if deep:
+            raise ConfigurationError(
+                f"{self.method.name} needs {Need.LINEAR_HEADS.value}, but the head of "
+                f"{deep[0]} in {self.problem.name} is another module"
             )
 
     def _diverged(

@@ -9,6 +9,7 @@ import torch
 from mtl_methods.errors import ConfigurationError
 from trainables.data import DataCache
 from trainables.errors import DivergedError
+from trainables.evaluation import evaluate
 from trainables.problems.multi_digits import MultiDigits
 from trainables.selection import metric_drops, task_drops
 from trainables.training import Trainer
@@ -187,6 +188,26 @@ def test_features_are_served(start):
     assert trainer.method.feature_dim == trainer.model.feature_dim
 
 
+def test_heads_read_features_through_the_method(start):
+    """In training, in evaluation, and with the rotations of the best epoch at the test."""
+    trainer = train(start("rotograd", epochs=3, batch_size=16, lr=5e-3, method_lr=0.05))
+    (own,) = trainer.method.parameters()
+    assert own.abs().max() > 1e-3
+    best = trainer.best_row
+    assert best is not None
+    trainer.load_best()
+    losses, _ = evaluate(
+        trainer.problem, trainer.model, trainer._data["validation"], trainer._metrics
+    )
+    assert losses["CL"] == pytest.approx(best["validation_loss.CL"])
+    with torch.no_grad():
+        own += 0.5
+    turned, _ = evaluate(
+        trainer.problem, trainer.model, trainer._data["validation"], trainer._metrics
+    )
+    assert turned["CL"] != pytest.approx(best["validation_loss.CL"], rel=1e-5)
+
+
 def test_performance_drops_are_served(start):
     trainer = start("fake_drops", epochs=2)
     train(trainer)
@@ -208,6 +229,11 @@ def test_drops_need_a_reference(start):
 def test_a_need_that_cannot_be_served_is_named(start):
     with pytest.raises(ConfigurationError, match="fake_bilevel needs: validation batch"):
         start("fake_bilevel")
+
+
+def test_deep_heads_are_no_linear_ones(start):
+    with pytest.raises(ConfigurationError, match=r"bayes_agg needs heads of one linear.*CL"):
+        start("bayes_agg")
 
 
 def test_own_parameters_are_trained_with_their_own_rate(start, caplog):
