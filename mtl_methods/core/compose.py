@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtl_methods.core.gradient_weighting import GradientWeighting
 from mtl_methods.core.loss_weighting import LossWeighting
-from mtl_methods.core.method import Family, Method, StepInputs, StepRecord
+from mtl_methods.core.method import Family, Method, Need, StepInputs, StepRecord
 from mtl_methods.core.transform import LossTransform, TransformedMethod
 from mtl_methods.errors import ConfigurationError
 
@@ -37,6 +37,8 @@ class ComposedMethod(Method):
         vars(self)["name"] = f"{loss.name}+{gradient.name}"
         vars(self)["needs"] = loss.needs | gradient.needs
         vars(self)["backward_passes"] = gradient.backward_passes
+        if Need.EXTRA_BATCHES in gradient.needs:
+            vars(self)["extra_batches"] = getattr(gradient, "extra_batches", 1)
         vars(self)["permutation_equivariant"] = (
             loss.permutation_equivariant and gradient.permutation_equivariant
         )

@@ -108,6 +108,8 @@ class TransformedMethod(Method):
         vars(self)["needs"] = method.needs
         vars(self)["backward_passes"] = method.backward_passes
         vars(self)["permutation_equivariant"] = method.permutation_equivariant
+        if Need.EXTRA_BATCHES in method.needs:
+            vars(self)["extra_batches"] = getattr(method, "extra_batches", 1)
         self.own = nn.ModuleDict({"method": method.own})
 
     def _initialise(
