@@ -212,12 +212,15 @@ def upgrad_by_quadprog(gram: Array) -> Array:
 
 
 def by_torchjd(name: str, **settings: Any) -> Callable[[Array], Array]:
+    """A weighting of torchjd; CAGrad's is turned back into its w, from 1/K + λ w."""
     torch = importlib.import_module("torch")
     torch.set_num_threads(1)
     weighting = getattr(importlib.import_module("torchjd.aggregation"), name)(**settings)
 
     def solve(gram: Array) -> Array:
         weights: Array = weighting(torch.from_numpy(gram)).numpy()
+        if name == "CAGradWeighting":
+            weights = weights - 1.0 / len(gram)
         return weights
 
     return solve

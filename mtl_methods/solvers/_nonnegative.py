@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -14,6 +15,9 @@ __all__ = ["NonnegativeMinimum", "minimise_nonnegative", "minimise_nonnegative_b
 
 _GRACE = 4
 """Block exchanges without progress before one index is exchanged at a time."""
+
+_GUESSES = 10
+"""Gradient steps for the first guess of a batch."""
 
 _SWEEPS = 6
 """Exchanges of a batch before its remaining problems are finished one by one."""
@@ -227,9 +231,9 @@ def _settle(matrix: Vector, linear: Vector, point: Vector, free: Mask) -> int:
 def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, Vector, int]:
     """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several b at once.
 
-    Block exchanges as in :func:`minimise_nonnegative`, started from the positive part of b; the
-    checks of all problems are done together. Problems that need more than a few exchanges, or
-    meet a singular block, are finished one by one.
+    Block exchanges as in :func:`minimise_nonnegative`, started where a few gradient steps lead;
+    those and the checks are done for all problems together. Problems that need more than a few
+    exchanges, or meet a singular block, are finished one by one.
 
     Args:
         matrix: H, as in :func:`minimise_nonnegative`, shape (K, K).
@@ -241,9 +245,9 @@ def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, 
     """
     count, size = linear.shape
     points = np.zeros((count, size))
-    free = linear > 0.0
+    free = _promising(matrix, linear)
     scale = np.abs(linear).max(axis=1)
-    (rows,) = np.nonzero(free.any(axis=1))
+    (rows,) = np.nonzero((linear > 0.0).any(axis=1))
     iterations = 0
     failed: list[int] = []
     for _ in range(_SWEEPS):
@@ -277,3 +281,26 @@ def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, 
         points[row] = solution.point
         iterations += solution.iterations
     return points, points @ matrix - linear, iterations
+
+
+def _promising(matrix: Vector, linear: Vector) -> Mask:
+    """Guess where the minimisers are positive, by a few accelerated projected gradient steps.
+
+    A wrong guess costs time, nothing else; the step length is only about right for that reason.
+
+    Args:
+        matrix: H, shape (K, K).
+        linear: One b a row, shape (R, K).
+    """
+    rate = 1.4 / float(np.abs(matrix).sum(axis=1).max())
+    point = np.maximum(rate * linear, 0.0)
+    ahead, momentum = point, 1.0
+    for _ in range(_GUESSES):
+        before = point
+        point = ahead - rate * (ahead @ matrix - linear)
+        np.maximum(point, 0.0, out=point)
+        faster = 0.5 * (1.0 + math.sqrt(1.0 + 4.0 * momentum * momentum))
+        ahead = point + (momentum - 1.0) / faster * (point - before)
+        momentum = faster
+    promising: Mask = point > 1e-3 * np.abs(linear).max(axis=1, keepdims=True)
+    return promising
