@@ -31,8 +31,7 @@ class AutoLambda(BilevelWeighting):
     ``method.parameters()`` to the optimiser as a group of their own. They may become negative,
     which is counted.
 
-    Source: Liu et al., "Auto-Lambda: Disentangling Dynamic Task Relationships" (TMLR 2022),
-    equations 3 to 5.
+    Source: Liu et al., "Auto-Lambda: Disentangling Dynamic Task Relationships" (TMLR 2022).
     """
 
     name: ClassVar[str] = "auto_lambda"
@@ -60,7 +59,7 @@ class AutoLambda(BilevelWeighting):
         0.1,
         low=0.0,
         low_open=True,
-        source="section 4 and code: 0.1",
+        source="code, and Tables 6 to 10 of the uniform-loss paper: 0.1",
         description="Starting value of every weight (of no consequence for softmax).",
     )
     parametrisation: str = hyperparameter(
@@ -78,7 +77,7 @@ class AutoLambda(BilevelWeighting):
     primary_tasks: str | None = hyperparameter(
         None,
         kind="str",
-        source="section 3: multi-task (all) and auxiliary learning (some)",
+        source="all: multi-task learning; some: auxiliary learning, as in the paper",
         description="Tasks whose validation losses count, joined by commas; default all.",
     )
     hypergradient: str = hypergradient_option()

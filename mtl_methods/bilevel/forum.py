@@ -44,7 +44,7 @@ class FORUM(Method):
     are own parameters: add ``method.parameters()`` to the optimiser as a group of their own.
 
     Source: Ye et al., "A First-Order Multi-Gradient Algorithm for Multi-Objective Bi-Level
-    Optimization" (ECAI 2024), Algorithm 1.
+    Optimization" (ECAI 2024).
     """
 
     name: ClassVar[str] = "forum"

@@ -38,7 +38,7 @@ def hypergradient_option() -> Any:
     return hyperparameter(
         "exact",
         choices=("exact", "finite_difference"),
-        source="exact: the derivative in the paper; finite_difference: Auto-Lambda, equation 5",
+        source="exact: the derivative in the paper; finite_difference: Auto-Lambda and its code",
         description=(
             "How the derivative of validation losses by weights is had: through the training step "
             "(twice differentiable models), or from training losses at two nearby points."

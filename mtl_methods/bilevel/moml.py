@@ -33,8 +33,7 @@ class MOML(BilevelWeighting):
     descends along it. The ``alpha`` are own parameters: add ``method.parameters()`` to the
     optimiser as a group of their own.
 
-    Source: Ye et al., "Multi-Objective Meta Learning" (NeurIPS 2021), Algorithm 1 and its section
-    on multi-task learning.
+    Source: Ye et al., "Multi-Objective Meta Learning" (NeurIPS 2021).
     """
 
     name: ClassVar[str] = "moml"
@@ -57,14 +56,14 @@ class MOML(BilevelWeighting):
     inner_steps: int = hyperparameter(
         1,
         low=1,
-        source="Algorithm 1: T; 1 in its multi-task experiments' code",
+        source="LibMTL: 1",
         description="Descent steps of the look-ahead.",
     )
     normalisation: str = hyperparameter(
         "none",
         choices=("none", "l2"),
         search=("none", "l2"),
-        source="none: Algorithm 1; l2: LibMTL",
+        source="none: the paper; l2: LibMTL",
         description="Whether upper gradients are divided by their lengths before MGDA.",
     )
     hypergradient: str = hypergradient_option()

@@ -32,7 +32,7 @@ class DBMTL(GradientCombination):
     its average and its count of steps. In a composition the loss weighting weights the log-losses.
 
     Source: Lin et al., "Dual-Balancing for Multi-Task Learning" (Neural Networks 2025,
-    arXiv:2308.12029), section 3 and Algorithm 1.
+    arXiv:2308.12029), Algorithm 1.
     """
 
     name: ClassVar[str] = "db_mtl"

@@ -30,7 +30,7 @@ class ExcessMTL(GradientCombination):
     It keeps one number per task and shared parameter. A task that is missing from a batch keeps its
     weight and its sums; the others share the weight that they had.
 
-    Source: He et al., "Robust Multi-Task Learning with Excess Risks" (ICML 2024), section 3 and
+    Source: He et al., "Robust Multi-Task Learning with Excess Risks" (ICML 2024),
     Algorithm 1.
     """
 
@@ -74,7 +74,7 @@ class ExcessMTL(GradientCombination):
     )
     relative: bool = hyperparameter(
         True,
-        source="section 3, scale processing",
+        source="scale processing of the paper",
         description="Whether risks are divided by the first risk of their task.",
     )
     epsilon: float = hyperparameter(

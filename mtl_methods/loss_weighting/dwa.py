@@ -54,7 +54,7 @@ class DWA(LossWeighting):
         low_open=True,
         search=(0.5, 5.0),
         log=True,
-        source="section 3.2: 2",
+        source="the paper and LibMTL: 2",
         description="Softness T of the weights; large for equal weights.",
     )
     level: str = hyperparameter(

@@ -21,7 +21,7 @@ class GLS(LossWeighting):
     from logarithms, so that forty small losses do not underflow.
 
     Source: Chennupati et al., "MultiNet++: Multi-Stream Feature Aggregation and Geometric Loss
-    Strategy for Multi-Task Learning" (CVPR workshops 2019), section 3.2.
+    Strategy for Multi-Task Learning" (CVPR workshops 2019).
     """
 
     name: ClassVar[str] = "gls"

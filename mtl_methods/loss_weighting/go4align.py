@@ -83,8 +83,8 @@ class GO4Align(LossWeighting):
 
     A task that is missing from a batch keeps its indicator; the others share what they had.
 
-    Source: Shen et al., "GO4Align: Group Optimization for Multi-Task Alignment" (NeurIPS 2024),
-    section 3; constants from its code.
+    Source: Shen et al., "GO4Align: Group Optimization for Multi-Task Alignment" (NeurIPS 2024);
+    rule and constants as in its code.
     """
 
     name: ClassVar[str] = "go4align"

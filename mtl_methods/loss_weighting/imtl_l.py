@@ -23,13 +23,12 @@ class IMTLL(LossWeighting):
     parameters: add ``method.parameters()`` to the optimiser as a group of their own. ``imtl``
     combines it with IMTL-G.
 
-    Source: Liu et al., "Towards Impartial Multi-Task Learning" (ICLR 2021), section 3.2 and
-    Algorithm 1.
+    Source: Liu et al., "Towards Impartial Multi-Task Learning" (ICLR 2021), loss balance.
     """
 
     name: ClassVar[str] = "imtl_l"
     summary: ClassVar[str] = "IMTL-L: learns loss scales that bring all losses to the same size."
-    paper: ClassVar[str] = "Liu et al., ICLR 2021, section 3.2"
+    paper: ClassVar[str] = "Liu et al., ICLR 2021"
     equation: ClassVar[str] = "min sum_k (exp(s_k) l_k - s_k)"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.OWN_PARAMETERS})
     scale_law: ClassVar[str] = "invariant in one step; 1/s once the scales have adapted"
@@ -43,7 +42,7 @@ class IMTLL(LossWeighting):
         0.0,
         low=-20.0,
         high=20.0,
-        source="Algorithm 1 and LibMTL: 0",
+        source="LibMTL: 0",
         description="Starting value of every s_k.",
     )
 

@@ -31,7 +31,7 @@ class STCH(LossWeighting):
     told to :meth:`end_epoch`.
 
     Source: Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective Optimization" (ICML
-    2024), equation of STCH in section 3; the other form from its code in LibMTL.
+    2024); the other form as in its code in LibMTL.
     """
 
     name: ClassVar[str] = "stch"

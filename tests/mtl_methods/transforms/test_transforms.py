@@ -192,3 +192,21 @@ def test_transform_alone_is_no_method():
 def test_transforms_are_listed_with_what_they_declare():
     assert set(list_transforms()) == {"identity", "log", "rescale", "alpha_fair"}
     assert all(info.summary and info.equation for info in list_transforms().values())
+
+
+@pytest.mark.parametrize("alpha", [-3.0, 0.0, 0.5, 1.0, 2.0])
+def test_dominance_is_kept(alpha):
+    """Proposition 6.1 of the FairGrad paper: the Pareto front of the transformed losses."""
+    transform = AlphaFair(alpha=alpha)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(40, 3, generator=generator, dtype=torch.float64) + 0.1
+    tasks = ("a", "b", "c")
+    moved = torch.stack([transform(tasks, point) for point in points])
+    before = (points[:, None] <= points[None]).all(-1)
+    after = (moved[:, None] <= moved[None]).all(-1)
+    assert bool((before == after).all())
+
+
+def test_very_negative_alpha_trains_the_largest_loss_only():
+    weights = step(compose(AlphaFair(alpha=-60.0), LS()), (1.0, 2.0))[2]
+    assert float(weights[0] / weights[1]) < 1e-12
