@@ -79,3 +79,14 @@ def test_the_norm_shows_what_is_not_finite(value):
     gradient = torch.zeros(4)
     gradient[2] = value
     assert not torch.isfinite(torch.tensor(total_norm([torch.ones(2), gradient])))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_counts_as_a_change_of_every_parameter(name):
+    model, method = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    optimizer = make_optimizer(TrainingSettings.from_dict({"optimizer": name}), [model], [method])
+    versions = [model._version, method._version]
+    model.grad, method.grad = torch.ones(2), torch.ones(3)
+    optimizer.step()
+    assert model._version > versions[0]
+    assert method._version > versions[1]
