@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from mtl_methods import Need
 from mtl_methods.errors import ConfigurationError, NonFiniteGradientError, NonFiniteLossError
-from trainables.data import SplitTensors, iterate
+from trainables.data import SplitTensors, count_items, iterate
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
@@ -75,6 +75,7 @@ SERVED_NEEDS = frozenset(
         Need.GRADIENTS,
         Need.FEATURES,
         Need.TASK_FEATURES,
+        Need.EXTRA_BATCHES,
         Need.PERFORMANCE_DROPS,
         Need.OWN_PARAMETERS,
     }
@@ -213,8 +214,11 @@ class Trainer:
             replay.end_forward()
         clear_gradients(self._parameters)
         clear_gradients(self._own)
+        extra: dict[str, Any] = {}
+        if Need.EXTRA_BATCHES in needs:
+            extra["extra_losses"] = self._extra_losses()
         self.method.backward(
-            losses, self._shared, features=features if Need.FEATURES in needs else None
+            losses, self._shared, features=features if Need.FEATURES in needs else None, **extra
         )
         grad_norm, clipped = self._clip(step)
         values = {task: loss.item() for task, loss in losses.items()}
@@ -226,6 +230,21 @@ class Trainer:
             with torch.no_grad(), replay:
                 after = self.problem.losses(self.model(batch)[1], batch)
             self.method.after_step(after)
+
+    def _extra_losses(self) -> list[dict[str, Tensor]]:
+        """Losses of further batches at the same parameters, each drawn independently.
+
+        The trial's own generator of torch draws them, not the loader's: methods that need none
+        see the same batches as those that do.
+        """
+        split, size = self._data["train"], self.spec.training.batch_size
+        device = next(iter(split.values())).device
+        found = []
+        for _ in range(getattr(self.method, "extra_batches", 1)):
+            chosen = torch.randint(count_items(split), (size,)).to(device)
+            batch = self.problem.make_batch(split, chosen)
+            found.append(dict(self.problem.losses(self.model(batch)[1], batch)))
+        return found
 
     def _clip(self, step: int) -> tuple[float, bool]:
         """Norm of the model's gradient and whether it was clipped."""

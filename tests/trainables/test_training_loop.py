@@ -8,6 +8,7 @@ import torch
 
 from mtl_methods.errors import ConfigurationError
 from trainables.data import DataCache
+from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
 from trainables.problems.multi_digits import MultiDigits
@@ -186,6 +187,30 @@ def test_features_are_served(start):
     assert features.shape == (64, trainer.model.feature_dim)
     assert features.grad_fn is not None
     assert trainer.method.feature_dim == trainer.model.feature_dim
+
+
+@pytest.mark.parametrize("name", ["modo", "rlw+sdmgrad"])
+def test_extra_batches_are_served(start, monkeypatch, name):
+    """As many as the method wants, of other items, and the batches of the epoch stay the same."""
+    trainer, plain = start(name, epochs=1, batch_size=16), start("ls", epochs=1, batch_size=16)
+    seen = {}
+    for key, subject in (("extra", trainer), ("plain", plain)):
+        make = subject.problem.make_batch
+        rows = seen[key] = []
+
+        def record(split, index, make=make, rows=rows):
+            rows.append(index.clone())
+            return make(split, index)
+
+        monkeypatch.setattr(subject.problem, "make_batch", record)
+        with subject._random.active():
+            subject._train(EpochStatistics(subject._tasks))
+    assert len(seen["extra"]) == 3 * len(seen["plain"])
+    for step, batch in enumerate(seen["plain"]):
+        own, first, second = seen["extra"][3 * step : 3 * step + 3]
+        assert torch.equal(own, batch)
+        assert len(first) == len(second) == 16
+        assert not torch.equal(first, second)
 
 
 def test_heads_read_features_through_the_method(start):
