@@ -267,7 +267,7 @@ class GramWeighting(GradientWeighting):
             forced=self.gram_path == "exact",
         )
         known, self.gram_plan = self.gram_plan, found.plan
-        if known is None or str(known) != str(found.plan):
+        if known is None or (known.path, known.reason) != (found.plan.path, found.plan.reason):
             logger.info("%s: %s", self.name, found.plan)
         if isinstance(found, FactoredGradients):
             return found

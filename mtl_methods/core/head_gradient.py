@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-__all__ = ["HeadGradient"]
+from mtl_methods.core.writing import accumulate_weighted
+
+__all__ = ["HeadGradient", "write_heads"]
 
 
 @dataclass
@@ -15,3 +18,15 @@ class HeadGradient:
 
     leaves: tuple[Tensor, ...]
     gradients: tuple[Tensor | None, ...]
+
+
+def write_heads(heads: Sequence[HeadGradient], factors: Sequence[float]) -> None:
+    """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its leaves."""
+    leaves: list[Tensor] = []
+    gradients: list[Tensor | None] = []
+    numbers: list[float] = []
+    for head, factor in zip(heads, factors, strict=True):
+        leaves += head.leaves
+        gradients += head.gradients
+        numbers += [factor] * len(head.leaves)
+    accumulate_weighted(leaves, gradients, numbers)

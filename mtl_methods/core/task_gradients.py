@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
-from mtl_methods.core.head_gradient import HeadGradient
+from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import long_product
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import TaskError
@@ -135,10 +135,16 @@ class TaskGradients:
         self.targets = tuple(features)
         self.rows = self._matrix(len(losses))
         self.used = [False] * len(self.targets)
-        gradients, self.heads = found
-        everything = list(range(len(self.targets)))
-        for row, parts in zip(self.rows, gradients, strict=True):
-            self._fill(self._split(row), everything, tuple(parts))
+        by_feature, self.heads = found
+        columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
+        for column, gradients in zip(columns, by_feature, strict=True):
+            present = [i for i, gradient in enumerate(gradients) if gradient is not None]
+            if len(present) < len(gradients):
+                column.zero_()
+            torch._foreach_copy_(
+                [column[i] for i in present],
+                [gradient.reshape(-1) for gradient in gradients if gradient is not None],
+            )
         if scale != 1.0:
             self.rows /= scale
         return self.rows
@@ -211,8 +217,7 @@ class TaskGradients:
 
     def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its heads."""
-        for head, factor in zip(self.heads, factors, strict=True):
-            accumulate(head.leaves, head.gradients, factor)
+        write_heads(self.heads, factors)
 
 
 def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:

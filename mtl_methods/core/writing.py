@@ -10,7 +10,13 @@ from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
 
-__all__ = ["accumulate", "backward_two_ways", "backward_weighted", "without_autocast"]
+__all__ = [
+    "accumulate",
+    "accumulate_weighted",
+    "backward_two_ways",
+    "backward_weighted",
+    "without_autocast",
+]
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:
@@ -44,6 +50,36 @@ def accumulate(
             value = value * scale
         elif not owned and parameter.grad is None:
             value = value.clone()
+        if value.dtype != parameter.dtype:
+            value = value.to(parameter.dtype)
+        if parameter.grad is None:
+            parameter.grad = value
+        else:
+            parameter.grad += value
+
+
+def accumulate_weighted(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    factors: Sequence[float],
+) -> None:
+    """Adds ``factors[i] * gradients[i]`` to ``.grad`` of each parameter, all in a few calls.
+
+    Args:
+        parameters: Leaves; one may come several times.
+        gradients: One gradient each, ``None`` for none; they stay as they are.
+        factors: One number each.
+    """
+    kept = [
+        (parameter, gradient.detach(), factor)
+        for parameter, gradient, factor in zip(parameters, gradients, factors, strict=True)
+        if gradient is not None
+    ]
+    if not kept:
+        return
+    with torch.no_grad():
+        values = torch._foreach_mul([g for _, g, _ in kept], [factor for _, _, factor in kept])
+    for (parameter, _, _), value in zip(kept, values, strict=True):
         if value.dtype != parameter.dtype:
             value = value.to(parameter.dtype)
         if parameter.grad is None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtl_methods.core.head_gradient import write_heads
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.exact_gram.factors import (
     EdgeFactor,
@@ -81,8 +82,7 @@ class FactoredGradients:
 
     def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads."""
-        for head, factor in zip(self.heads, factors, strict=True):
-            accumulate(head.leaves, head.gradients, factor)
+        write_heads(self.heads, factors)
 
     def _gram(self, wide: bool) -> NDArray[np.float64]:
         gram: NDArray[np.float64] = np.zeros((self._tasks, self._tasks))

@@ -30,9 +30,9 @@ def feature_gradients(
         scale: Factor on the losses.
 
     Returns:
-        For each task its gradient by each feature, ``None`` where there is none, and its gradient
-        on its own leaves, all times ``scale``; ``None`` if heads meet before the features, so that
-        each loss must be differentiated by itself.
+        For each feature the gradient of each task, ``None`` where there is none, and the gradient
+        of each task on its own leaves, all times ``scale``. ``None`` if heads meet before the
+        features, so that each loss must be differentiated by itself.
     """
     if any(feature.grad_fn is None for feature in features):
         return None
@@ -43,8 +43,6 @@ def feature_gradients(
     position: dict[Any, int] = {
         (edge.node, edge.output_nr): i for i, edge in enumerate(trunk.edges)
     }
-    rows: list[list[Tensor | None]] = []
-    for k in range(len(losses)):
-        edges = [position.get((f.grad_fn, f.output_nr)) for f in features]
-        rows.append([None if edge is None else seeds.by_edge[edge][k] for edge in edges])
-    return rows, head_gradients
+    nothing: list[Tensor | None] = [None] * len(losses)
+    edges = [position.get((feature.grad_fn, feature.output_nr)) for feature in features]
+    return [nothing if edge is None else seeds.by_edge[edge] for edge in edges], head_gradients

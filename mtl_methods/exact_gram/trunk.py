@@ -131,7 +131,9 @@ class _Walk:
                     continue
                 children = node.next_functions
                 self.children[node] = children
-                stack.extend(child for child, _ in children if child is not None)
+                for child, _ in children:
+                    if child is not None:
+                        stack.append(child)
         return meeting
 
     def _descendants(self, nodes: Iterable[Node]) -> set[Node]:
