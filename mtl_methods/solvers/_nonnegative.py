@@ -16,6 +16,9 @@ __all__ = ["NonnegativeMinimum", "minimise_nonnegative", "minimise_nonnegative_b
 _GRACE = 4
 """Block exchanges without progress before one index is exchanged at a time."""
 
+_FEW = 8
+"""Size up to which a first guess costs more than it saves."""
+
 _GUESSES = 10
 """Gradient steps for the first guess of a batch."""
 
@@ -245,7 +248,7 @@ def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, 
     """
     count, size = linear.shape
     points = np.zeros((count, size))
-    free = _promising(matrix, linear)
+    free = _promising(matrix, linear) if size > _FEW else linear > 0.0
     scale = np.abs(linear).max(axis=1)
     (rows,) = np.nonzero((linear > 0.0).any(axis=1))
     iterations = 0
