@@ -12,6 +12,7 @@ from analysis.report.study import StudyAnalysis
 from analysis.report.tables import number
 from analysis.scores import EQUAL_WEIGHTING
 from analysis.statistics import detectable_effect
+from analysis.sweep import weight_sweep
 
 NAMES = {"delta_mtm": "Δmtm", "delta_p": "Δp"}
 
@@ -58,6 +59,12 @@ def warnings(study: StudyAnalysis) -> list[str]:
     if not silent.empty:
         found.append(
             f"No finished replicate of {_join(silent['label'])}: no result on the test split."
+        )
+    sweep = weight_sweep(results)
+    if not sweep.empty and sweep.groupby("variant")["seed"].nunique().max() == 1:
+        found.append(
+            "The weight sweep was run with one seed: verdicts against its front take its points as "
+            "exact."
         )
     if study.unequal_budgets:
         found.append(study.unequal_budgets)

@@ -73,7 +73,7 @@ def _variants(results: Results, names: Sequence[str], swept: set[str]) -> list[d
 
 
 def _points(results: Results, trials: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
-    """``[variant, phase, seed, trial, settings, [test values], [validation values]]`` each."""
+    """``[variant, phase, seed, trial, settings, values on each of SPLITS ...]`` for each trial."""
     place = {name: i for i, name in enumerate(names)}
     columns = {split: [m.column(split) for m in results.metrics] for split in SPLITS}
     values = {split: trials[columns[split]].to_numpy(dtype=np.float64).tolist() for split in SPLITS}

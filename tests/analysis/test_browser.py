@@ -142,6 +142,13 @@ def test_axes_split_and_phases_can_be_chosen(page) -> None:
     assert "RR mse ↓ (test)" in page.find_element(By.CSS_SELECTOR, "#widget-tradeoff svg").text
 
 
+def test_starts_on_the_split_on_which_sweep_and_methods_compare(browser, tmp_path: Path) -> None:
+    for tested, split in ((True, "(test)"), (False, "(validation)")):
+        plan = Plan(test_on_sweep=tested, search=1, fixed=(), methods=("ls", "cagrad"))
+        browser.get(write_report(write_folder(tmp_path / split, plan)).report.as_uri())
+        assert split in browser.find_element(By.CSS_SELECTOR, "#widget-tradeoff svg").text
+
+
 def test_weights_and_search_can_be_read(page) -> None:
     for widget, wanted in (("weights", ("epoch", "CL:")), ("search", ("configuration", "lr = "))):
         selector = f"#widget-{widget} {'svg' if widget == 'weights' else '.mark'}"

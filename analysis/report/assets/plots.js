@@ -113,11 +113,12 @@ function dimmed(family) { return isolation.family !== null && family !== "" && f
 const PHASE_NAMES = { replicate: "replicates", fixed_weights: "fixed weights", weight_sweep: "weight sweep", sensitivity: "sensitivity", search: "search" };
 function tradeoff(root) {
   const plot = root.querySelector(".plot"), controls = root.querySelector(".controls");
+  const TEST = DATA.splits.indexOf("test"), VALIDATION = DATA.splits.indexOf("validation");
   const present = DATA.phases.filter((_, p) => DATA.points.some((d) => d[1] === p));
-  const onTest = (phase) => DATA.points.some((d) => d[1] === DATA.phases.indexOf(phase) && d[5].some((v) => v !== null));
+  const onTest = (phase) => DATA.points.some((d) => d[1] === DATA.phases.indexOf(phase) && d[5 + TEST].some((v) => v !== null));
   const state = {
     x: DATA.main[0], y: DATA.main[1] ?? DATA.metrics.length - 1,
-    split: present.includes("weight_sweep") ? (onTest("weight_sweep") ? 0 : 1) : (onTest("replicate") ? 0 : 1),
+    split: present.includes("weight_sweep") ? (onTest("weight_sweep") ? TEST : VALIDATION) : (onTest("replicate") ? TEST : VALIDATION),
     shown: new Set(present.filter((p) => p !== "search" && p !== "sensitivity")),
   };
   if (!state.shown.size) present.forEach((p) => state.shown.add(p));
