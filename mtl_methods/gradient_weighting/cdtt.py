@@ -98,7 +98,7 @@ class CDTT(SeesWeightedLosses, KeepsZeroGradients):
 
     def solve(self, gram: Array, inputs: StepInputs) -> Combination:
         """EDM's weights and the pull of the tensions."""
-        decision = central_direction(gram)
+        decision = central_direction(gram, self.precision)
         tensions = self._tensions(np.sqrt(gram.diagonal()), inputs)
         assert decision.weights is not None
         centre = decision.weights
@@ -106,7 +106,7 @@ class CDTT(SeesWeightedLosses, KeepsZeroGradients):
             return decision
         ways = np.eye(len(gram)) - centre
         lengths = np.sqrt(np.maximum(np.einsum("ki,ij,kj->k", ways, gram, ways), 0.0))
-        pulled = lengths > 1e-7 * math.sqrt(gram.diagonal().max())
+        pulled = lengths > math.sqrt(self.precision * gram.diagonal().max())
         pulls = np.where(pulled, tensions / np.where(pulled, lengths, 1.0), 0.0)
         weights = centre + pulls @ ways
         if self.angle_correction:

@@ -44,7 +44,8 @@ class SeesWeightedLosses(GradientWeighting):
 class KeepsZeroGradients(GramWeighting):
     """A Gram method whose rule has a meaning where a task gradient is zero.
 
-    :meth:`solve` is given all K tasks; the event ``zero_gradient`` is counted all the same.
+    :meth:`solve` is given all K tasks; the event ``zero_gradient`` is counted all the same, and a
+    head whose task has weight 0 for that reason trains on with weight 1.
     """
 
     def combine(self, matrix: Tensor, gram: Array, inputs: StepInputs) -> Combination:
@@ -54,6 +55,10 @@ class KeepsZeroGradients(GramWeighting):
         if absent:
             sentence = f"no gradient on the shared parameters from {', '.join(absent)}"
             decision.events.append(("zero_gradient", sentence))
+            weights = decision.weights
+            if weights is not None and decision.head_weights is None:
+                silent = (gram.diagonal() == 0.0) & (weights == 0.0)
+                decision.head_weights = np.where(silent, 1.0, weights)
         return decision
 
 

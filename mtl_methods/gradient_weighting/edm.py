@@ -16,11 +16,12 @@ from mtl_methods.solvers.min_norm import solve_min_norm
 __all__ = ["EDM", "central_direction"]
 
 
-def central_direction(gram: NDArray[np.float64]) -> Combination:
+def central_direction(gram: NDArray[np.float64], precision: float) -> Combination:
     """Weights of sum 1 along the min-norm point of the unit gradients.
 
     Args:
         gram: Gram matrix, shape (K, K).
+        precision: Its relative accuracy.
 
     Returns:
         The decision; weights are zero where a gradient is, the limit of a vanishing one.
@@ -35,7 +36,7 @@ def central_direction(gram: NDArray[np.float64]) -> Combination:
         weights=weights / weights.sum(),
         residual=solution.residual,
         iterations=solution.iterations,
-        events=min_norm_events(solution),
+        events=min_norm_events(solution, precision),
     )
 
 
@@ -71,4 +72,4 @@ class EDM(KeepsZeroGradients):
 
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """:func:`central_direction`."""
-        return central_direction(gram)
+        return central_direction(gram, self.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -20,16 +21,22 @@ from mtl_methods.solvers.min_norm import MinNormSolution, solve_min_norm
 
 __all__ = ["MGDA", "min_norm_events"]
 
-_STATIONARY_NORM = 1e-7  # relative norm of the combination that counts as zero
 
+def min_norm_events(solution: MinNormSolution, precision: float) -> list[tuple[str, str]]:
+    """What a log should say of a min-norm solution.
 
-def min_norm_events(solution: MinNormSolution) -> list[tuple[str, str]]:
-    """What a log should say of a min-norm solution."""
+    Args:
+        solution: The solution.
+        precision: Relative accuracy of the Gram matrix; a norm up to its root counts as zero.
+
+    Returns:
+        Events, as (name, sentence).
+    """
     events = []
     if solution.status != "converged":
         sentence = f"the min-norm solver stopped at a residual of {solution.residual:.1e}"
         events.append(("inaccurate_solution", sentence))
-    if solution.relative_norm <= _STATIONARY_NORM:
+    if solution.relative_norm <= math.sqrt(precision):
         sentence = "a convex combination of the task gradients vanishes: zero shared update"
         events.append((STATIONARY, sentence))
     return events
@@ -120,5 +127,5 @@ class MGDA(SeesWeightedLosses, KeepsZeroGradients):
             head_weights=np.ones(len(weights)) if still else None,
             residual=solution.residual,
             iterations=solution.iterations,
-            events=min_norm_events(solution),
+            events=min_norm_events(solution, self.precision),
         )

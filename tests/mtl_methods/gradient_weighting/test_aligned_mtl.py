@@ -56,3 +56,11 @@ def test_rank_does_not_depend_on_the_default_type():
         torch.set_default_dtype(before)
     assert weights(nearly, rank_tolerance=1e-6) == pytest.approx([0.5, 0.5], rel=1e-4)
     assert found != pytest.approx([0.5, 0.5], rel=1e-4)
+
+
+def test_the_head_of_a_task_without_shared_gradient_trains_on():
+    method = make_method("aligned_mtl", head_weighting="same")
+    outcome = gradient_step(method, [[0.0, 0.0], [0.0, 2.0]])
+    assert outcome.weights.tolist() == pytest.approx([0.0, 0.5])
+    written = [float(head) for _, head in outcome.heads.values()]
+    assert written == pytest.approx([1.0, 0.5])
