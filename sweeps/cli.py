@@ -1,4 +1,4 @@
-"""The command line: ``fairsweep run | check | report | methods | problems``."""
+"""The command line: ``fairsweep run | check | report | methods | problems | data``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+from sweeps.data_commands import data_app
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data_app)
 
 StudyArgument = Annotated[
     str,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_table",
+    "dataset_list",
     "method_details",
     "method_list",
     "problem_details",
@@ -213,3 +214,33 @@ def problem_details(name: str) -> RenderableType:
         _hyperparameters(info.options, None),
         Text(f"default protocol: {protocol}"),
     )
+
+
+# ------------------------------------------------------------------ data sets
+
+
+def dataset_list(data_dir: Path | None = None) -> Table:
+    """All data sets with licence, size, and where they lie if they are present."""
+    from trainables.datasets import data_root, list_datasets
+
+    root = data_root(data_dir)
+    table = _table(
+        *("data set", "what it is", "licence", "size", "present", "obtained from"),
+        title=f"data folder: {root}",
+    )
+    for name, data in list_datasets().items():
+        routes = ", else ".join(route.description for route in data.routes)
+        size = f"{data.size / 1e6:.0f} MB"
+        _add(table, [name, data.summary, data.licence, size, _presence(name, data_dir), routes])
+    return table
+
+
+def _presence(name: str, data_dir: Path | None) -> str:
+    from mtl_methods.errors import FairsweepError
+    from trainables.datasets import find
+
+    try:
+        folder = find(name, data_dir)
+    except FairsweepError:
+        return "no"
+    return f"fixture in {folder.path}" if folder.fixture else f"yes, {folder.path}"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from mtl_methods.errors import FairsweepError
 
-__all__ = ["CorruptFileError", "DivergedError", "ReferenceMetricError"]
+__all__ = [
+    "CorruptFileError",
+    "DataFormatError",
+    "DataNotFoundError",
+    "DataObtainError",
+    "DivergedError",
+    "ReferenceMetricError",
+]
 
 
 class DivergedError(FairsweepError, FloatingPointError):
@@ -35,6 +42,18 @@ class DivergedError(FairsweepError, FloatingPointError):
 
 class CorruptFileError(FairsweepError):
     """A file's content is not what its checksum says, or cannot be read."""
+
+
+class DataNotFoundError(FairsweepError):
+    """A data set is not there; the message says where it was looked for and how to get it."""
+
+
+class DataObtainError(FairsweepError):
+    """A data set could not be obtained by any of its routes; nothing was left behind."""
+
+
+class DataFormatError(FairsweepError, ValueError):
+    """A data file is not in its format; the message names file, position and reason."""
 
 
 class ReferenceMetricError(FairsweepError, ValueError):

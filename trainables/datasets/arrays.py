@@ -1,0 +1,83 @@
+"""Processed arrays, kept once per machine as files that are mapped into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables.problem import SPLITS, Splits
+
+__all__ = ["cached_splits"]
+
+logger = logging.getLogger(__name__)
+
+
+def cached_splits(root: Path, key: str, build: Callable[[], Splits]) -> Splits:
+    """The arrays of a problem: mapped from files, made first if these are not there.
+
+    The files of a key lie in one folder, which is renamed into place when it is whole. All
+    processes that map them share the memory of the system's page cache. Arrays that cannot be read
+    are made again; where nothing can be written, the arrays are used from memory, with a warning.
+
+    Args:
+        root: The folder of all data sets; the arrays lie in its folder ``cache``.
+        key: All that the arrays depend on, the content of the raw files included.
+        build: Makes them.
+
+    Returns:
+        Read-only arrays by name, by split.
+    """
+    folder = root / "cache" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    if folder.is_dir():
+        try:
+            return _open(folder)
+        except (OSError, ValueError, EOFError) as error:
+            logger.warning("%s cannot be read and is made again (%s)", folder, error)
+            shutil.rmtree(folder, ignore_errors=True)
+    splits = build()
+    try:
+        _write(folder, key, splits)
+        return _open(folder)
+    except OSError as error:
+        logger.warning("processed arrays are not kept in %s (%s)", folder, error)
+        return splits
+
+
+def _open(folder: Path) -> Splits:
+    splits: dict[str, dict[str, npt.NDArray[np.generic]]] = {}
+    for split in SPLITS:
+        files = sorted((folder / split).glob("*.npy"))
+        if not files:
+            raise ValueError(f"no arrays of split {split}")
+        splits[split] = {
+            # Plain arrays over the mapped memory: Ray and torch take these as any other.
+            file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+            for file in files
+        }
+    return splits
+
+
+def _write(folder: Path, key: str, splits: Splits) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        for split, arrays in splits.items():
+            (work / split).mkdir()
+            for name, array in arrays.items():
+                np.save(work / split / f"{name}.npy", array, allow_pickle=False)
+        (work / "key.txt").write_text(key, encoding="utf-8")
+        work.chmod(0o755)
+        try:
+            work.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster, with the same content
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
