@@ -78,26 +78,42 @@ def moving_average(values: ArrayLike, beta: float = EMA_BETA) -> Floats:
 
 
 def extract_fixed_weights(
-    results: Results, variant: str, *, phase: str = "replicate", beta: float = EMA_BETA
+    results: Results,
+    variant: str,
+    *,
+    phase: str = "replicate",
+    configuration_id: str | None = None,
+    beta: float = EMA_BETA,
 ) -> pd.Series:
     """Fixed weights of a dynamic method: normalised, averaged over seeds, smoothed, last value.
 
     Args:
         results: A loaded folder.
         variant: A method with effective weights.
-        phase: Phase whose trials are used.
+        phase: Phase whose trials are used; ``"search"`` for other settings than the best ones.
+        configuration_id: Use only trials of this configuration: another learning rate, say, whose
+            weights may work better (section 3.5 of the source).
         beta: Of `moving_average`.
 
     Returns:
         One weight for each task; they sum to 1.
 
     Raises:
-        AnalysisError: The variant has no effective weights in that phase.
+        AnalysisError: The variant has no effective weights in that phase and configuration.
 
     Source: "Uniform Loss vs. Specialized Optimization", section 3.5.
     """
     weights = normalised_weights(results, (phase,))
     own = weights[weights["variant"] == variant]
+    if configuration_id is not None:
+        trials = results.trials
+        chosen = trials.loc[trials["configuration_id"] == configuration_id, "trial_id"]
+        own = own[own["trial_id"].isin(chosen)]
+        if own.empty:
+            raise AnalysisError(
+                f"No finished trial of {variant!r} in phase {phase!r} has the configuration "
+                f"{configuration_id!r}."
+            )
     if own.empty:
         valid = ", ".join(map(str, weights["variant"].unique())) or "none"
         raise AnalysisError(

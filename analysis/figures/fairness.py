@@ -14,8 +14,8 @@ from analysis.scores import MEASURE_LABELS
 CAPTION = (
     "Left: mean drop and drop of the worst task against the hyper-parameter. Middle: variance of "
     "the drops. Right: the fairness–performance front over its values (numbers); filled points are "
-    "not dominated. Points with bars: trials in which only this hyper-parameter varies; grey "
-    "points without: search trials, in which everything varies. (Table 5 of the FairGrad paper as "
+    "not dominated. Joined points: trials in which only this hyper-parameter varies; points "
+    "without a line: search trials, in which everything varies. (Table 5 of the FairGrad paper as "
     "a figure.)"
 )
 MOST_ROWS = 6

@@ -366,5 +366,5 @@ def write_folder(path: Path, plan: Plan | None = None) -> Path:
         "search_space": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "dropout": 0.1},
         "methods": [{"name": name, "label": name} for name in plan.methods],
     }
-    (path / "study.yaml").write_text(yaml.safe_dump(study))
+    (path / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     return path

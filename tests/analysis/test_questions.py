@@ -116,8 +116,18 @@ def test_weights_are_normalised_smoothed_and_extracted(precise: Results) -> None
 
 
 def test_weights_of_any_learning_rate_can_be_extracted(precise: Results) -> None:
-    found = extract_fixed_weights(precise, "fairgrad", phase="search")
-    assert found.sum() == pytest.approx(1.0)
+    trials = precise.finished
+    search = trials[(trials["variant"] == "fairgrad") & (trials["phase"] == "search")]
+    slowest = search.sort_values("training.lr").iloc[0]
+    found = extract_fixed_weights(
+        precise, "fairgrad", phase="search", configuration_id=slowest["configuration_id"]
+    )
+    epochs = precise.epochs[precise.epochs["trial_id"] == slowest["trial_id"]]
+    weights = epochs[["weight.CL", "weight.RR"]].to_numpy()
+    smooth = moving_average(weights / weights.sum(axis=1, keepdims=True))[-1]
+    assert found.tolist() == pytest.approx((smooth / smooth.sum()).tolist())
+    with pytest.raises(AnalysisError, match="has the configuration 'none'"):
+        extract_fixed_weights(precise, "fairgrad", configuration_id="none")
 
 
 def test_moving_average_by_hand() -> None:

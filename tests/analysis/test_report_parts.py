@@ -1,0 +1,157 @@
+"""Parts of the report: tables in three formats, safe JSON, findings and methods text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_folder import Plan, write_folder
+
+from analysis import load
+from analysis.report.findings import findings, warnings
+from analysis.report.methods_text import methods_text
+from analysis.report.payload import payload, script_json
+from analysis.report.study import StudyAnalysis
+from analysis.report.tables import Column, Table, escape_latex, number
+from analysis.results import Results
+
+
+def made(**options: object) -> Table:
+    frame = pd.DataFrame(
+        {
+            "label": ["A_1", "B & C", "stl"],
+            "kind": ["method", "method", "single-task"],
+            "score": [-1.234, np.nan, 0.0],
+            "score_se": [0.1, np.nan, np.nan],
+            "p": [1e-9, 0.5, np.nan],
+            "sure": [True, False, False],
+        }
+    )
+    columns = [
+        Column("label", "method"),
+        Column("score", "Δm [%] ↓", 2, "score_se", "high"),
+        Column("p", "p", 3, floored=True),
+        Column("sure", "sure"),
+    ]
+    return Table("t", "Title", frame, columns, row_variant="label", **options)
+
+
+def test_cells_round_and_mark_what_is_missing_and_best() -> None:
+    rows = [[cell.text for cell in row] for row in made().cells]
+    assert rows == [
+        ["A_1", "−1.23 ± 0.10", "< 0.001", "yes"],
+        ["B & C", "–", "0.500", "no"],
+        ["stl", "0.00", "–", "no"],
+    ]
+    assert [row[1].best for row in made().cells] == [True, False, False]
+    assert made().numeric == [False, True, True, True]
+
+
+def test_csv_keeps_every_digit_and_errors() -> None:
+    rows = list(csv.reader(io.StringIO(made().csv())))
+    assert rows[0] == ["label", "score", "score_se", "p", "sure"]
+    assert rows[1][1:4] == ["-1.234", "0.1", "1e-09"]
+
+
+def test_latex_escapes_and_sets_the_best_bold() -> None:
+    latex = made().latex()
+    assert r"\begin{tabular}{lrrr}" in latex
+    assert r"A\_1 & \textbf{$-$1.23 $\pm$ 0.10} & \textless{} 0.001 & yes \\" in latex
+    assert r"B \& C" in latex
+    assert r"$\Delta$m [\%] $\downarrow$" in latex
+    assert escape_latex("a_b{c}") == r"a\_b\{c\}"
+
+
+def test_long_tables_show_only_their_head_but_export_everything() -> None:
+    table = made(most_rows=2)
+    assert len(table.cells) == 2
+    assert table.hidden_rows == 1
+    assert len(table.csv().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [(-0.001, 2, "0.00"), (np.nan, 2, "–"), (np.inf, 0, "∞"), (-3.0, 0, "−3")],
+)
+def test_numbers(value: float, digits: int, text: str) -> None:
+    assert number(value, digits) == text
+
+
+def test_json_cannot_leave_its_script_element() -> None:
+    attack = {"a": "</script><script>alert(1)</script><!-- &amp;\u2028"}
+    text = script_json(attack)
+    assert "<" not in text
+    assert "\u2028" not in text
+    assert json.loads(text) == attack
+
+
+def test_payload_has_every_finished_multi_task_trial(results: Results) -> None:
+    data = payload(results)
+    multi = results.finished[results.finished["phase"] != "baselines"]
+    assert len(data["points"]) == len(multi)
+    names = [v["name"] for v in data["variants"]]
+    point = next(p for p in data["points"] if names[p[0]] == "fairgrad" and p[1] == 0)
+    row = multi.set_index("trial_id").loc[point[3]]
+    assert point[2] == row["seed"]
+    assert "alpha = 2" in point[4]
+    assert point[5] == pytest.approx(
+        [row["validation.CL.accuracy"], row["validation.RR.mse"]], rel=1e-4
+    )
+    assert point[6] == pytest.approx([row["test.CL.accuracy"], row["test.RR.mse"]], rel=1e-4)
+    families = {v["name"]: v["family"] for v in data["variants"]}
+    assert families["fixed(cagrad)"] == "cagrad"
+    assert all(not v["family"] for v in data["variants"] if v["swept"])
+    json.loads(script_json(data))
+
+
+def test_findings_say_the_numbers_of_the_tables(results: Results) -> None:
+    study = StudyAnalysis(results)
+    texts = [finding.text for finding in findings(study)]
+    best = study.methods.iloc[0]
+    assert texts[0].startswith(f"{best['label']} has the best mean Δmtm: ")
+    assert number(best["delta_mtm"], 2) in texts[0]
+    assert "over 4 seeds" in texts[0]
+    assert any(text.startswith("Linear scalarisation (LS)") and "place 5 of 5" in text
+               for text in texts)  # fmt: skip
+    assert any("UW and LS fall behind" in text for text in texts)
+    assert any("fixed weights from CAGrad" in text.lower().replace("cagrad", "CAGrad")
+               for text in texts)  # fmt: skip
+    assert texts[-1].startswith(f"Of {len(results.trials)} trials ") == bool(len(results.diverged))
+
+
+def test_warnings_name_what_weakens_the_evidence(tmp_path: Path) -> None:
+    plan = Plan(seeds=1, sweep=3, extra={"fixture": True})
+    results = load(write_folder(tmp_path / "f", plan))
+    trials = results.trials
+    keep = ~((trials["variant"] == "ls") & (trials["phase"] == "search"))
+    keep |= trials.index % 2 == 0
+    once = ~((trials["phase"] == "weight_sweep") & (trials["seed"] > 0))
+    texts = " ".join(warnings(StudyAnalysis(replace(results, trials=trials[keep & once]))))
+    for part in (
+        "generated fixture",
+        "One seed only for ",
+        "weight sweep was run with one seed",
+        "search budgets were unequal",
+    ):
+        assert part in texts
+
+
+def test_methods_text_states_protocol_ranges_budgets_and_versions(results: Results) -> None:
+    text = " ".join(methods_text(StudyAnalysis(results)))
+    for part in (
+        "multi_digits (tasks CL_RR), 2 tasks: CL (loss: nll; metrics: accuracy, higher is better)",
+        "epochs 8, batch_size 128, optimizer adam",
+        "with 6 configurations each",
+        "lr from 0.0001 to 0.01 (logarithmic), dropout 0.1",
+        "with 4 seeds that the search had not used",
+        "7 points of the weight simplex",
+        "torch 2.13.0",
+        "Holm",
+    ):
+        assert part in text
