@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["sweep_logs"]
+__all__ = ["SweepLogs"]
 
 _OURS = ("sweeps", "trainables", "mtl_methods")
 _THEIRS = ("ray", "optuna", "py.warnings")
@@ -35,9 +34,8 @@ class _ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
-@contextlib.contextmanager
-def sweep_logs(folder: Path, console: Console) -> Iterator[None]:
-    """Sends messages to their files for as long as a sweep runs.
+class SweepLogs:
+    """Sends messages to their files for as long as a sweep runs; use it as a context.
 
     In a terminal, where a panel shows progress, only warnings are printed; elsewhere everything is.
 
@@ -45,34 +43,46 @@ def sweep_logs(folder: Path, console: Console) -> Iterator[None]:
         folder: The results folder.
         console: The screen.
     """
-    ours = logging.FileHandler(folder / "fairsweep.log", encoding="utf-8")
-    theirs = logging.FileHandler(folder / "ray.log", encoding="utf-8", delay=True)
-    for handler in (ours, theirs):
-        handler.setFormatter(logging.Formatter(_FORMAT))
-    screen = _ConsoleHandler(console, logging.WARNING if console.is_terminal else logging.INFO)
-    with contextlib.ExitStack() as stack:
-        for name in _OURS:
-            stack.enter_context(_redirected(name, [ours, screen]))
-        for name in _THEIRS:
-            stack.enter_context(_redirected(name, [theirs]))
-        stack.callback(ours.close)
-        stack.callback(theirs.close)
-        stack.enter_context(warnings.catch_warnings())
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        ours = logging.FileHandler(folder / "fairsweep.log", encoding="utf-8")
+        theirs = logging.FileHandler(folder / "ray.log", encoding="utf-8", delay=True)
+        for handler in (ours, theirs):
+            handler.setFormatter(logging.Formatter(_FORMAT))
+        level = logging.WARNING if console.is_terminal else logging.INFO
+        self._files = (ours, theirs)
+        screen = _ConsoleHandler(console, level)
+        self._handlers: dict[str, list[logging.Handler]] = {name: [ours, screen] for name in _OURS}
+        self._handlers |= {name: [theirs] for name in _THEIRS}
+        self._before: dict[str, tuple[list[logging.Handler], bool, int]] = {}
+        self._warnings = warnings.catch_warnings()
+
+    def __enter__(self) -> SweepLogs:
+        self._warnings.__enter__()
         logging.captureWarnings(True)
-        stack.callback(logging.captureWarnings, False)
-        yield
+        self.take_over()
+        return self
 
+    def take_over(self) -> None:
+        """Gives loggers our handlers alone; again after Ray, when it starts, has put in its own."""
+        for name, handlers in self._handlers.items():
+            logger = logging.getLogger(name)
+            self._before.setdefault(name, (list(logger.handlers), logger.propagate, logger.level))
+            logger.handlers = list(handlers)
+            logger.propagate = False
+            logger.setLevel(logging.INFO)
 
-@contextlib.contextmanager
-def _redirected(name: str, handlers: list[logging.Handler]) -> Iterator[None]:
-    """Gives a logger handlers of ours alone, and its own back at the end."""
-    logger = logging.getLogger(name)
-    before = (list(logger.handlers), logger.propagate, logger.level)
-    logger.handlers = list(handlers)
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.handlers, logger.propagate = before[0], before[1]
-        logger.setLevel(before[2])
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        logging.captureWarnings(False)
+        self._warnings.__exit__(kind, error, trace)
+        for name, (handlers, propagate, level) in self._before.items():
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
+        for file in self._files:
+            file.close()

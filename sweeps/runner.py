@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from mtl_methods.errors import FairsweepError
 from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
-from sweeps.logs import sweep_logs
+from sweeps.logs import SweepLogs
 from sweeps.plan import PhaseCount, Plan
 from sweeps.progress import Progress, panel, trial_line
 from sweeps.resolved import ResolvedStudy
@@ -113,8 +113,8 @@ def run(
 
     console = console or Console()
     started = time.monotonic()
-    with ResultsFolder(results, resolved) as folder, sweep_logs(folder.path, console):
-        outcome = _Run(resolved, folder, address, console).run()
+    with ResultsFolder(results, resolved) as folder, SweepLogs(folder.path, console) as logs:
+        outcome = _Run(resolved, folder, address, console, logs).run()
         outcome.seconds = time.monotonic() - started
         return outcome
 
@@ -128,7 +128,9 @@ class _Run:
         folder: ResultsFolder,
         address: str | None,
         console: Console,
+        logs: SweepLogs,
     ) -> None:
+        self.logs = logs
         self.resolved = resolved
         self.folder = folder
         self.address = address
@@ -191,8 +193,9 @@ class _Run:
         # Missing data is said before Ray starts.
         splits = {problem.key: problem.load(None)}
         with ray_session(resources, self.folder.path, self.address) as session:
-            # Ray puts a handler of its own on SIGTERM when it starts.
+            # Ray puts in handlers of its own, of SIGTERM and of log messages, when it starts.
             self.stop.listen()
+            self.logs.take_over()
             if not self.stop.requested:
                 self._tune(session, splits, first)
 

@@ -7,6 +7,7 @@ first trial to the last.
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from ray.tune.callback import Callback
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from sweeps.errors import SweepFailedError
 from sweeps.ledger import Record
 from sweeps.plan import Plan
 from sweeps.rests import Rests
@@ -25,6 +27,9 @@ from sweeps.worker import REST
 __all__ = ["PlanSearcher", "SweepEvents", "SweepStopper", "TuneEvents"]
 
 logger = logging.getLogger("sweeps")
+
+# Workers that die without having reported anything, after which a sweep is given up.
+_DEATHS_PER_SLOT = 4
 
 
 class SweepEvents(Protocol):
@@ -53,10 +58,10 @@ class PlanSearcher(_NotPickled, Searcher):
     Args:
         plan: What is to be run.
         results: The results folder, absolute.
-        resources: How often trials checkpoint, and whether they have a GPU.
+        resources: How often trials checkpoint and are tried again, and whether they have a GPU.
         slots: How many trials run at once.
         events: Told of everything that happens.
-        first: A trial that has been taken from the plan already.
+        first: The first trial, which has been taken from the plan already.
 
     Attributes:
         failure: What went wrong on our side of the seam, where Ray would only log it; the sweep
@@ -72,18 +77,21 @@ class PlanSearcher(_NotPickled, Searcher):
         resources: Resources,
         slots: int,
         events: SweepEvents,
-        first: Trial | None = None,
+        first: Trial,
     ) -> None:
         super().__init__()
         self.failure: Exception | None = None
         self.workers: set[tuple[str, int]] = set()
         self._rests = Rests(slots)
-        self._example: Trial | None = None
+        self._slots = slots
+        self._deaths = 0
         self._plan = plan
         self._results = results
         self._resources = resources
         self._events = events
-        self._first = first
+        self._example = first
+        self._again = deque([first])
+        self._attempts: Counter[str] = Counter()
         self._trials: dict[str, Trial] = {}
 
     # Ray's hints leave FINISHED, a string, out.
@@ -96,8 +104,8 @@ class PlanSearcher(_NotPickled, Searcher):
         """
         if self.failure is not None:
             return None
-        if self._first is None or not self._rests.starting:
-            trial, self._first = self._first or self._plan.next(), None
+        if not self._rests.assembling:
+            trial = self._again.popleft() if self._again else self._plan.next()
             if trial is not None:
                 return self._trial(trial_id, trial)
             if self._plan.finished:
@@ -105,7 +113,7 @@ class PlanSearcher(_NotPickled, Searcher):
         return self._rest(trial_id) if self._rests.wanted else None
 
     def _trial(self, ray_id: str, trial: Trial) -> dict[str, Any]:
-        self._example = trial
+        self._attempts[trial.trial_id] += 1
         self._trials[ray_id] = trial
         self._rests.trial_given(ray_id)
         self._events.started(trial)
@@ -118,49 +126,60 @@ class PlanSearcher(_NotPickled, Searcher):
             "device": "cuda" if self._resources.gpus_per_trial else "cpu",
         }
 
-    def _rest(self, ray_id: str) -> dict[str, Any] | None:
-        example = self._example or self._first
-        if example is None:
-            return None
+    def _rest(self, ray_id: str) -> dict[str, Any]:
         self._rests.rest_given(ray_id)
-        return {"spec": dict(example.spec), REST: self._rests.interval}
+        return {"spec": dict(self._example.spec), REST: self._rests.interval}
 
     def on_start(self, trial_id: str) -> None:
         """An actor took a trial or rest."""
         self._rests.started(trial_id)
 
+    def on_result(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """A worker reported something; returns whether that was a rest that should end."""
+        worker = (str(result.get("node_ip")), int(result.get("pid") or 0))
+        self._rests.reported(worker)
+        self._deaths = 0
+        if trial_id in self._trials:
+            self.workers.add(worker)
+        no_more = self._plan.finished or self.failure is not None
+        return self._rests.is_over(trial_id, no_more=no_more)
+
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Passes progress on."""
         trial, epoch = self._trials.get(trial_id), result.get("epoch")
         if trial is not None and isinstance(epoch, int):
-            self._note_worker(result)
             self._events.progressed(trial, epoch)
-
-    def _note_worker(self, result: Mapping[str, Any] | None) -> None:
-        if result and "pid" in result:
-            self.workers.add((str(result.get("node_ip")), int(result["pid"])))
-
-    def rest_is_over(self, trial_id: str) -> bool:
-        """Whether what has just reported is a rest that should end."""
-        no_more = self._plan.finished or self.failure is not None
-        return self._rests.is_over(trial_id, no_more=no_more)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Takes the trial's record from the ledger, whatever Ray says of it."""
+        if error:
+            self._died()
         trial = self._trials.pop(trial_id, None)
         if self._rests.ended(trial_id) or trial is None:
             return
-        self._note_worker(result)
         try:
             self._end(trial, died=error)
         except Exception as failure:  # noqa: BLE001  (Ray would log it and wait for ever)
             self.failure = failure
 
+    def _died(self) -> None:
+        self._rests.died()
+        self._deaths += 1
+        if self._deaths > _DEATHS_PER_SLOT * self._slots:
+            self.failure = SweepFailedError(
+                f"{self._deaths} worker processes in a row died before they did anything; "
+                f"{self._results / 'fairsweep.log'} says why"
+            )
+
     def _end(self, trial: Trial, *, died: bool) -> None:
         ledger = self._plan.ledger
         record = ledger.read(trial.trial_id)
+        if record is None and died and self._attempts[trial.trial_id] <= self._resources.retries:
+            # Ray itself would not retry a trial that an actor died from taking over.
+            self._again.append(trial)
+            return
         if record is None and died:
             record = ledger.write_failure(
                 trial, "WorkerDied", "its worker process died or could not start, at every attempt"
@@ -200,19 +219,18 @@ class TuneEvents(_NotPickled, Callback):
         """An actor took a trial or rest."""
         self._searcher.on_start(trial.trial_id)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial is tried again."""
-        logger.warning("a worker died; its trial is resumed: %s", _reason(trial))
-
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A trial is given up."""
-        logger.error("a trial was given up: %s", _reason(trial))
+        """A worker died, or could not start a trial."""
+        logger.warning("a worker died; its trial is taken up again: %s", _reason(trial))
 
 
 def _reason(trial: Any) -> str:
-    error = trial.get_error()
-    lines = str(error).strip().splitlines() if error is not None else []
-    return lines[-1] if lines else "no reason was given"
+    """The last line that Ray wrote of a trial's error."""
+    try:
+        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, TypeError):
+        lines = []
+    return lines[-1].strip() if lines else "no reason was given"
 
 
 class SweepStopper(_NotPickled, Stopper):
@@ -229,7 +247,7 @@ class SweepStopper(_NotPickled, Stopper):
 
     def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """Whether a rest should end; trials end by themselves."""
-        return self._searcher.rest_is_over(trial_id)
+        return self._searcher.on_result(trial_id, result)
 
     def stop_all(self) -> bool:
         """Whether to stop everything."""

@@ -27,8 +27,8 @@ def fit(
     """Runs the trials that a searcher suggests until it has no more, or ``stop`` says so.
 
     The data lies once in the object store of each node. Actors are reused, so that torch is
-    imported once per slot. Tune keeps no checkpoints: a trial whose worker died is started again
-    and continues from its own checkpoint in the results folder.
+    imported once per slot. Tune keeps no checkpoints and tries nothing again: a trial whose worker
+    died is suggested again, and continues from its own checkpoint in the results folder.
 
     Args:
         searcher: Suggests trials.
@@ -54,7 +54,7 @@ def fit(
             name="sweep",
             storage_path=str(session.storage),
             stop=SweepStopper(searcher, stop),
-            failure_config=FailureConfig(max_failures=resources.retries),
+            failure_config=FailureConfig(max_failures=0),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=[TuneEvents(searcher)],
             verbose=0,

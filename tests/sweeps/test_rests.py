@@ -8,41 +8,56 @@ from sweeps.rests import Rests
 
 
 def started(rests: Rests, *names: str) -> None:
-    for name in names:
+    for process, name in enumerate(names):
         rests.rest_given(name)
-    for name in names:
         rests.started(name)
+        rests.reported(("here", process))
 
 
-def test_every_slot_gets_a_first_rest() -> None:
+def test_trials_wait_until_all_actors_are_up() -> None:
     rests = Rests(2)
-    assert rests.starting
+    assert rests.assembling
     rests.rest_given("a")
-    assert rests.starting
+    assert rests.wanted
     rests.rest_given("b")
-    assert not rests.starting
     assert not rests.wanted
+    for _ in range(3):  # the same actor, several times
+        rests.reported(("here", 1))
+        assert rests.assembling
+    rests.reported(("there", 1))
+    assert not rests.assembling
 
 
 def test_no_rest_ends_before_all_actors_are_up() -> None:
     rests = Rests(2)
     rests.rest_given("a")
-    rests.rest_given("b")
     rests.trial_given("t")
-    rests.started("a")
+    rests.reported(("here", 1))
     assert not rests.is_over("a", no_more=False)
-    rests.started("b")
+    rests.reported(("here", 2))
     assert rests.is_over("a", no_more=False)
 
 
-def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests = Rests(2)
-    rests.rest_given("a")
-    rests.trial_given("t")
-    rests.started("a")
-    assert not rests.is_over("a", no_more=False)
+def test_patience_begins_with_the_first_actor_and_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("sweeps.rests._PATIENCE_S", -1.0)
-    assert rests.is_over("a", no_more=False)
+    rests = Rests(2)
+    assert rests.assembling
+    rests.reported(("here", 1))
+    assert not rests.assembling
+
+
+def test_after_a_death_all_are_counted_anew() -> None:
+    rests = Rests(2)
+    started(rests, "a", "b")
+    assert not rests.assembling
+    rests.died()
+    assert rests.assembling
+    rests.reported(("here", 1))
+    assert rests.assembling
+    rests.reported(("here", 3))
+    assert not rests.assembling
 
 
 def test_as_many_rests_end_as_trials_wait() -> None:

@@ -12,7 +12,7 @@ import pytest
 from ray.tune.search import Searcher
 from sweeps_fakes import hashed_value, make_plan, resolved_study, write_fake_record
 
-from sweeps.errors import ResultsFolderError
+from sweeps.errors import ResultsFolderError, SweepFailedError
 from sweeps.ledger import Record
 from sweeps.plan import Plan
 from sweeps.searcher import PlanSearcher, SweepStopper, TuneEvents
@@ -60,7 +60,7 @@ class FakeTune:
         self.number = 0
         self.actors_started = 0
         self.rests = 0
-        self.idle_steps = 0
+        self.to_kill: int | None = None
 
     def step(self, outcome: Callable[[Trial], tuple[str, float]]) -> None:
         self.ask()
@@ -99,14 +99,21 @@ class FakeTune:
 
     def advance(self, actor: int, outcome: Callable[[Trial], tuple[str, float]]) -> None:
         ray_id, config = self.running[actor]
+        worker = {"pid": actor, "node_ip": "here"}
+        if actor == self.to_kill:
+            self.to_kill = None
+            del self.running[actor]
+            self.searcher.on_trial_complete(ray_id, None, error=True)
+            return
         if REST in config:
             self.rests += 1
-            if not self.stopper(ray_id, {REST: config[REST]}):
+            if not self.stopper(ray_id, {REST: config[REST], **worker}):
                 return
             self.searcher.on_trial_complete(ray_id, {})
         else:
             trial = self.searcher._trials[ray_id]
-            self.searcher.on_trial_result(ray_id, {"epoch": 1, "pid": actor, "node_ip": "here"})
+            self.stopper(ray_id, {"epoch": 1, **worker})
+            self.searcher.on_trial_result(ray_id, {"epoch": 1, **worker})
             write_fake_record(self.results, trial, *outcome(trial))
             self.searcher.on_trial_complete(ray_id, {"done": True})
         del self.running[actor]
@@ -129,6 +136,13 @@ def make(results: Path, slots: int = 2, **changes: Any) -> tuple[Plan, PlanSearc
         plan, results, resources=Resources(), slots=slots, events=events, first=plan.next()
     )
     return plan, searcher, events
+
+
+def handed_out(searcher: PlanSearcher, ray_id: str = "ray0") -> Trial:
+    """The next trial, once its actor is up."""
+    searcher.on_result("rest", {"pid": 1, "node_ip": "here"})
+    assert isinstance(searcher.suggest(ray_id), dict)
+    return searcher._trials[ray_id]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
@@ -171,8 +185,9 @@ def test_a_configuration_is_what_the_trainable_takes(tmp_path: Path) -> None:
     from trainables.trainable import _KEYS
 
     _plan, searcher, _ = make(tmp_path, 1)
-    assert REST in searcher.suggest("ray1")  # type: ignore[operator]
-    config = searcher.suggest("ray2")
+    assert REST in searcher.suggest("rest")  # type: ignore[operator]
+    searcher.on_result("rest", {"pid": 1, "node_ip": "here"})
+    config = searcher.suggest("ray")
     assert isinstance(config, dict)
     assert set(config) <= set(_KEYS)
     assert config["results_dir"] == str(tmp_path)
@@ -180,25 +195,38 @@ def test_a_configuration_is_what_the_trainable_takes(tmp_path: Path) -> None:
 
 def test_a_dead_worker_is_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
     plan, searcher, events = make(tmp_path, 1)
-    searcher.suggest("rest")
-    searcher.suggest("ray")
-    trial = searcher._trials["ray"]
-    searcher.on_trial_complete("ray", None, error=True)
+    trial = handed_out(searcher)
+    for attempt in range(3):
+        assert plan.ledger.get(trial.trial_id) is None
+        searcher.on_trial_complete(f"ray{attempt}", None, error=True)
+        again = handed_out(searcher, f"ray{attempt + 1}")
+        assert (again is trial) == (attempt < 2)
     record = plan.ledger.get(trial.trial_id)
     assert record is not None
     assert record.status == "failed"
     assert record.error["type"] == "WorkerDied"
     assert searcher.failure is None
-    assert events.log[-1] == ("failed", trial.trial_id)
-    assert isinstance(searcher.suggest("ray3"), dict)
+    assert ("failed", trial.trial_id) in events.log
+
+
+@pytest.mark.parametrize("slots", [1, 2, 4])
+def test_a_killed_worker_costs_nothing_but_its_successor(tmp_path: Path, slots: int) -> None:
+    plan, searcher, events = make(tmp_path, slots)
+    tune = FakeTune(searcher, tmp_path, slots)
+    while len(plan.ended) < 20:
+        tune.step(hashed_value)
+    tune.to_kill = 1
+    tune.run()
+    assert plan.finished
+    assert {what for what, _ in events.log} == {"started", "progressed", "finished"}
+    assert tune.actors_started == slots + 1
+    assert len(searcher.workers) == slots + 1
 
 
 def test_what_ray_says_of_success_is_not_believed_without_a_record(tmp_path: Path) -> None:
     plan, searcher, _ = make(tmp_path, 1)
-    searcher.suggest("rest")
-    searcher.suggest("ray")
-    trial = searcher._trials["ray"]
-    searcher.on_trial_complete("ray", {"done": True, "status": "finished"})
+    trial = handed_out(searcher)
+    searcher.on_trial_complete("ray0", {"done": True, "status": "finished"})
     record = plan.ledger.get(trial.trial_id)
     assert record is not None
     assert record.error["type"] == "RecordMissing"
@@ -207,14 +235,23 @@ def test_what_ray_says_of_success_is_not_believed_without_a_record(tmp_path: Pat
 def test_a_failure_on_our_side_stops_the_sweep(tmp_path: Path) -> None:
     _plan, searcher, _ = make(tmp_path, 1)
     stopper = SweepStopper(searcher, lambda: False)
-    searcher.suggest("rest")
-    searcher.suggest("ray")
+    handed_out(searcher)
     assert not stopper.stop_all()
     (tmp_path / "ledger").write_text("in the way", encoding="utf-8")
-    searcher.on_trial_complete("ray", None, error=True)
+    searcher.on_trial_complete("ray0", {"done": True})
     assert isinstance(searcher.failure, ResultsFolderError)
     assert stopper.stop_all()
     assert searcher.suggest("ray2") is None
+
+
+def test_workers_that_cannot_start_end_the_sweep(tmp_path: Path) -> None:
+    _, searcher, _ = make(tmp_path, 2)
+    for number in range(100):
+        if searcher.suggest(f"ray{number}") is None:
+            break
+        searcher.on_trial_complete(f"ray{number}", None, error=True)
+    assert isinstance(searcher.failure, SweepFailedError)
+    assert number == 9
 
 
 def test_a_stop_is_passed_on(tmp_path: Path) -> None:
