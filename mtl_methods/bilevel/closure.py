@@ -21,7 +21,8 @@ class ModelClosure:
 
     The model itself stays as it is: parameters are put in place functionally, buffers (running
     statistics) are copies, and random draws (dropout) are the same in every call and leave the
-    global generators alone::
+    global generators alone. Made before the model's own pass over the training batch, it draws
+    what that pass draws::
 
         closure = ModelClosure(
             model,
