@@ -21,8 +21,8 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 class _ConsoleHandler(logging.Handler):
     """Prints messages as they are, above a live panel if there is one."""
 
-    def __init__(self, console: Console, level: int) -> None:
-        super().__init__(level)
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.INFO)
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -37,11 +37,12 @@ class _ConsoleHandler(logging.Handler):
 class SweepLogs:
     """Sends messages to their files for as long as a sweep runs; use it as a context.
 
-    In a terminal, where a panel shows progress, only warnings are printed; elsewhere everything is.
-
     Args:
         folder: The results folder.
         console: The screen.
+
+    Attributes:
+        screen: Prints messages; raise its level where a panel shows what they say.
     """
 
     def __init__(self, folder: Path, console: Console) -> None:
@@ -49,10 +50,9 @@ class SweepLogs:
         theirs = logging.FileHandler(folder / "ray.log", encoding="utf-8", delay=True)
         for handler in (ours, theirs):
             handler.setFormatter(logging.Formatter(_FORMAT))
-        level = logging.WARNING if console.is_terminal else logging.INFO
         self._files = (ours, theirs)
-        screen = _ConsoleHandler(console, level)
-        self._handlers: dict[str, list[logging.Handler]] = {name: [ours, screen] for name in _OURS}
+        self.screen: logging.Handler = _ConsoleHandler(console)
+        self._handlers = {name: [ours, self.screen] for name in _OURS}
         self._handlers |= {name: [theirs] for name in _THEIRS}
         self._before: dict[str, tuple[list[logging.Handler], bool, int]] = {}
         self._warnings = warnings.catch_warnings()

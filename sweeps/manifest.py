@@ -42,7 +42,7 @@ def make_manifest(resolved: ResolvedStudy, earlier: Mapping[str, Any] | None) ->
         "updated": now,
         "versions": _versions(),
         "hardware": _hardware(),
-        "fixture": bool(getattr(problem, "fixture", False)),
+        "fixture": problem.fixture,
         "problem": {
             "name": problem.name,
             "summary": problem.summary,

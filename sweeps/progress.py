@@ -211,8 +211,11 @@ def panel(snapshot: Snapshot, title: str, selection: str, stopping: str | None) 
         f"{snapshot.done}/{snapshot.total}",
         style="bold",
     )
-    left = "?" if math.isnan(snapshot.left) else duration(snapshot.left)
-    lines = [f"{duration(snapshot.elapsed)} elapsed, about {left} left"]
+    if not math.isnan(snapshot.left):
+        left = f", about {duration(snapshot.left)} left"
+    else:
+        left = "" if snapshot.running else "; worker processes are starting"
+    lines = [f"{duration(snapshot.elapsed)} elapsed{left}"]
     bad = [
         f"{count} {status}" for status, count in snapshot.statuses.items() if status != "finished"
     ]

@@ -60,7 +60,7 @@ def _protocol(study: Study, problem: Problem[Any]) -> dict[str, Any]:
     """All training settings that are the same for every trial."""
     given = study.protocol.model_dump(exclude_unset=True)
     try:
-        settings = TrainingSettings.from_dict({**problem.protocol, **given}).to_dict()
+        settings = TrainingSettings.from_dict({**problem.training_defaults, **given}).to_dict()
     except FairsweepError as error:
         raise StudyError(f"protocol: {error}") from error
     return settings

@@ -189,6 +189,7 @@ class _Run:
     def _sweep(self, first: Trial) -> None:
         from sweeps.ray_session import ray_session
 
+        logger.info("loading data and starting Ray, which takes some seconds")
         problem, resources = self.resolved.problem, self.resolved.study.resources
         # Missing data is said before Ray starts.
         splits = {problem.key: problem.load(None)}
@@ -262,8 +263,12 @@ class _Run:
             study = self.resolved.study
             return panel(self.progress.snapshot(), study.name, study.selection, stopping)
 
-        with Live(draw(), console=self.console, auto_refresh=False) as live:
-            yield lambda: live.update(draw(), refresh=True)
+        self.logs.screen.setLevel(logging.WARNING)
+        try:
+            with Live(draw(), console=self.console, auto_refresh=False) as live:
+                yield lambda: live.update(draw(), refresh=True)
+        finally:
+            self.logs.screen.setLevel(logging.INFO)
 
     # ------------------------------------------------------------------ the end
 

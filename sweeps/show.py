@@ -41,7 +41,13 @@ def _add(table: Table, cells: Sequence[Any]) -> None:
 
 # ------------------------------------------------------------------ summary of a results folder
 
-_MEASURES = ("delta_mtm", "delta_m", "mean_rank", "worst_drop", "seconds_per_epoch")
+_MEASURES = {
+    "delta_mtm": "delta_mtm",
+    "worst_drop": "worst drop",
+    "mean_rank": "rank",
+    "seconds_per_epoch": "s/epoch",
+}
+_MAX_METRICS = 4
 
 
 def summary_table(folder: Path) -> Table:
@@ -49,11 +55,13 @@ def summary_table(folder: Path) -> Table:
     import analysis
 
     summary = analysis.summarise(analysis.load(folder, strict=False))
-    shown = [measure for measure in _MEASURES if measure in summary.columns]
+    measures = {column: head for column, head in _MEASURES.items() if column in summary.columns}
     metrics = [column for column in summary.columns if _is_metric(column)]
-    table = _table("method", "seeds", *shown, *metrics, title="Test results, mean ± standard error")
+    if len(metrics) <= _MAX_METRICS:  # the report has the rest
+        measures |= {column: column.removeprefix("test.") for column in metrics}
+    table = _table("method", "seeds", *measures.values(), title="On the test split, mean ± s.e.")
     for _, row in summary.iterrows():
-        values = [_value(row[c], row.get(f"{c}_se", math.nan)) for c in (*shown, *metrics)]
+        values = [_value(row[column], row.get(f"{column}_se", math.nan)) for column in measures]
         _add(table, [row["label"], row["seeds"], *values])
     return table
 
@@ -66,8 +74,8 @@ def _value(mean: Any, error: Any) -> str:
     if mean is None or math.isnan(mean):
         return "–"
     if error is None or math.isnan(error):
-        return f"{mean:.4g}"
-    return f"{mean:.4g} ± {error:.2g}"
+        return f"{mean:.3g}"
+    return f"{mean:.3g} ± {error:.1g}"
 
 
 # ------------------------------------------------------------------ check
