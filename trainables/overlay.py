@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["overlay"]
+__all__ = ["overlay", "resize_nearest"]
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -47,3 +47,20 @@ def overlay(
     corner = canvas[:, shift:, shift:]
     np.maximum(corner, second, out=corner)
     return canvas
+
+
+def resize_nearest(images: npt.NDArray[_Scalar], side: int) -> npt.NDArray[_Scalar]:
+    """Resizes square images by taking, for each pixel, the one in which its centre lies.
+
+    Row i of the result is row floor((i + 1/2) H / ``side``), columns alike.
+
+    Args:
+        images: A stack, shape (n, H, H).
+        side: The new height and width, > 0.
+
+    Returns:
+        The stack, shape (n, side, side), same dtype.
+    """
+    size = images.shape[1]
+    index = (2 * np.arange(side) + 1) * size // (2 * side)
+    return np.ascontiguousarray(images[:, index[:, None], index])

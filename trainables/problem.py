@@ -136,6 +136,20 @@ class Problem(ABC, Generic[OptionsT]):
         """The identity of the problem: canonical JSON of its name and options."""
         return json.dumps({"name": self.name, "options": self.settings()}, sort_keys=True)
 
+    @property
+    def training_defaults(self) -> Mapping[str, Any]:
+        """The training settings that are the default with these options.
+
+        Those of :attr:`protocol`; a problem with an option that chooses among published protocols
+        gives those of the chosen one.
+        """
+        return self.protocol
+
+    @property
+    def fixture(self) -> bool:
+        """Whether the data at hand is made up, in the file format of the real one."""
+        return False
+
     @classmethod
     def info(cls) -> ProblemInfo:
         """What can be said of the problem without making it."""

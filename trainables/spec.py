@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mtl_methods import Method, make_method
+from mtl_methods import Method, Need, make_method
 from mtl_methods.configuration import Configurable, closest, hyperparameter
 from mtl_methods.errors import ConfigurationError, UnknownNameError
 from trainables.problem import Problem, plain_settings
@@ -38,7 +38,7 @@ _MAX_SEED = 2**63 - 1
 
 
 class TrainingSettings(Configurable):
-    """The training settings of a trial, the same for every method."""
+    """The training settings of a trial, the same for every method that they concern."""
 
     name = "training"
 
@@ -71,6 +71,22 @@ class TrainingSettings(Configurable):
         low_open=True,
         description="Largest norm of the gradient of the whole model; none for no clipping.",
     )
+    inner_validation: float | None = hyperparameter(
+        0.1,
+        low=0.0,
+        high=1.0,
+        low_open=True,
+        high_open=True,
+        optional=True,
+        source=(
+            "this project: the papers of MOML, Auto-Lambda and FORUM leave the size open, and "
+            "published code takes the training set itself or the split of model selection"
+        ),
+        description=(
+            "Part of the training split held out of training for the validation batches of methods "
+            "that need some; null for all other methods, which train on the whole split."
+        ),
+    )
     schedule: Schedule = field(default_factory=Constant)
 
     @classmethod
@@ -89,6 +105,21 @@ class TrainingSettings(Configurable):
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
         return {**plain_settings(self), "schedule": self.schedule.to_dict()}
+
+    def for_method(self, method: Method) -> TrainingSettings:
+        """These settings without those that have no effect on a method.
+
+        Raises:
+            ConfigurationError: If the method needs validation batches and nothing is held out.
+        """
+        if Need.VALIDATION_BATCH not in method.needs:
+            return replace(self, inner_validation=None)
+        if self.inner_validation is None:
+            raise ConfigurationError(
+                f"{method.name} needs validation batches from held-out training items, so "
+                "training.inner_validation must be a number > 0 and < 1, not null"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -135,7 +166,9 @@ class TrialSpec:
         problem = make_problem(problem_name, **options)
         method_name, hyperparameters = _named(spec, "method", "hyperparameters")
         method = make_method(method_name, **hyperparameters)
-        training = TrainingSettings.from_dict({**problem.protocol, **(spec.get("training") or {})})
+        training = TrainingSettings.from_dict(
+            {**problem.training_defaults, **(spec.get("training") or {})}
+        )
         seed = spec.get("seed", 0)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= _MAX_SEED:
             raise ConfigurationError(
@@ -154,7 +187,7 @@ class TrialSpec:
         return cls(
             problem={"name": problem_name, "options": problem.settings()},
             method={"name": method_name, "hyperparameters": plain_settings(method)},
-            training=training,
+            training=training.for_method(method),
             seed=seed,
             evaluate_test=evaluate_test,
             selection=selection,

@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from digit_fixtures import write_fixture
 
 from mtl_methods.errors import ConfigurationError, UnknownNameError
 from trainables.data import iterate, to_tensors
@@ -17,6 +18,16 @@ from trainables.problems import list_problems, make_problem
 from trainables.spec import TrainingSettings
 
 NAMES = sorted(list_problems())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fixtures_for_data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    for name in ("mnist", "fashion_mnist"):
+        write_fixture(root, name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAIRSWEEP_DATA_DIR", str(root))
+        yield
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -7,10 +7,20 @@ from typing import Any
 from mtl_methods.configuration import registry_lookup
 from trainables.problem import Problem, ProblemInfo
 from trainables.problems.multi_digits import MultiDigits
+from trainables.problems.multi_mnist import MultiFashion, MultiFashionMNIST, MultiMNIST
 
-__all__ = ["MultiDigits", "list_problems", "make_problem"]
+__all__ = [
+    "MultiDigits",
+    "MultiFashion",
+    "MultiFashionMNIST",
+    "MultiMNIST",
+    "list_problems",
+    "make_problem",
+]
 
-_PROBLEMS: dict[str, type[Problem[Any]]] = {problem.name: problem for problem in (MultiDigits,)}
+_PROBLEMS: dict[str, type[Problem[Any]]] = {
+    problem.name: problem for problem in (MultiDigits, MultiMNIST, MultiFashion, MultiFashionMNIST)
+}
 
 
 def make_problem(name: str, **options: Any) -> Problem[Any]:

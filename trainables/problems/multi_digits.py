@@ -9,10 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mtl_methods.configuration import Configurable, hyperparameter
-from mtl_methods.errors import ConfigurationError
 from trainables.architectures.lenet import (
     LeNetEncoder,
     classification_head,
@@ -20,7 +18,8 @@ from trainables.architectures.lenet import (
 )
 from trainables.model import MTLModel
 from trainables.overlay import overlay
-from trainables.problem import SPLITS, Metric, Problem, Splits, Task
+from trainables.problem import SPLITS, Problem, Splits, Task
+from trainables.problems.digit_tasks import CLASSES, digit_losses, digit_metrics, parse_tasks
 from trainables.randomness import derive_seed
 
 if TYPE_CHECKING:
@@ -31,16 +30,7 @@ __all__ = ["MultiDigits", "MultiDigitsOptions"]
 _DIGITS = {"train": 1200, "validation": 300, "test": 297}
 _SIDE = 8
 _SHIFT = 4
-_CLASSES = 10
 _BRIGHTEST = 16.0
-_ACCURACY = Metric("accuracy", higher_is_better=True)
-_MSE = Metric("mse", higher_is_better=False, unit="squared intensity")
-_TASKS = {
-    "CL": Task("CL", "cross_entropy", (_ACCURACY,), "classify the left digit"),
-    "CR": Task("CR", "cross_entropy", (_ACCURACY,), "classify the right digit"),
-    "RL": Task("RL", "mse", (_MSE,), "reconstruct the left digit"),
-    "RR": Task("RR", "mse", (_MSE,), "reconstruct the right digit"),
-}
 
 
 class MultiDigitsOptions(Configurable):
@@ -63,7 +53,7 @@ class MultiDigitsOptions(Configurable):
     def __post_init__(self) -> None:
         super().__post_init__()
         # One way to write a choice of tasks, so that one problem has one identity.
-        self.tasks = "_".join(task.name for task in _parse_tasks(self.tasks))
+        self.tasks = "_".join(task.name for task in parse_tasks(self.tasks, self.name))
 
 
 class MultiDigits(Problem[MultiDigitsOptions]):
@@ -101,7 +91,7 @@ class MultiDigits(Problem[MultiDigitsOptions]):
 
     def __init__(self, options: MultiDigitsOptions) -> None:
         super().__init__(options)
-        self._tasks = _parse_tasks(options.tasks)
+        self._tasks = parse_tasks(options.tasks, self.name)
         self._pairs = {
             "train": options.train_pairs,
             "validation": options.validation_pairs,
@@ -176,7 +166,7 @@ class MultiDigits(Problem[MultiDigitsOptions]):
             for task in self.choose(tasks):
                 torch.manual_seed(derive_seed(seed, task.name))
                 if task.name.startswith("C"):
-                    head = classification_head(features, _CLASSES, dropout=dropout)
+                    head = classification_head(features, CLASSES, dropout=dropout)
                 else:
                     head = reconstruction_head(features, _SIDE * _SIDE, dropout=dropout)
                 heads[task.name] = head
@@ -186,37 +176,11 @@ class MultiDigits(Problem[MultiDigitsOptions]):
         self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Cross entropy of the C tasks, mean squared error of the R tasks."""
-        return {
-            task: functional.cross_entropy(output, batch[task])
-            if task.startswith("C")
-            else functional.mse_loss(output, batch[task])
-            for task, output in outputs.items()
-        }
+        return digit_losses(outputs, batch)
 
     def make_metrics(self, tasks: Sequence[str] | None = None) -> dict[str, MetricCollection]:
         """Accuracy of the C tasks, mean squared error of the R tasks."""
-        from torchmetrics import MeanSquaredError, MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy
-
-        return {
-            task.name: MetricCollection(
-                {"accuracy": MulticlassAccuracy(_CLASSES, average="micro", validate_args=False)}
-                if task.name.startswith("C")
-                else {"mse": MeanSquaredError()}
-            )
-            for task in self.choose(tasks)
-        }
+        return digit_metrics(self.choose(tasks))
 
     def _generator(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self.options.data_seed, *purpose.encode()])
-
-
-def _parse_tasks(text: str) -> tuple[Task, ...]:
-    names = text.split("_")
-    if not set(names) <= set(_TASKS) or len(set(names)) != len(names):
-        raise ConfigurationError(
-            f"multi_digits: tasks = {text!r} is not valid; it must name different tasks of "
-            + ", ".join(_TASKS)
-            + ", joined by '_' as in 'CL_RR'"
-        )
-    return tuple(task for name, task in _TASKS.items() if name in names)
