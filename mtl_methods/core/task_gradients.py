@@ -139,12 +139,16 @@ class TaskGradients:
         columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
         for column, gradients in zip(columns, by_feature, strict=True):
             present = [i for i, gradient in enumerate(gradients) if gradient is not None]
+            given = [gradient for gradient in gradients if gradient is not None]
             if len(present) < len(gradients):
                 column.zero_()
-            torch._foreach_copy_(
-                [column[i] for i in present],
-                [gradient.reshape(-1) for gradient in gradients if gradient is not None],
-            )
+            whole = len(present) == len(column) and column.is_contiguous()
+            if whole and given[0].dtype == column.dtype:
+                torch.stack(given, out=column.view(len(given), *given[0].shape))
+            else:
+                torch._foreach_copy_(
+                    [column[i] for i in present], [gradient.reshape(-1) for gradient in given]
+                )
         if scale != 1.0:
             self.rows /= scale
         return self.rows

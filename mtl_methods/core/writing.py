@@ -63,18 +63,32 @@ def accumulate_weighted(
     gradients: Sequence[Tensor | None],
     factors: Sequence[float],
 ) -> None:
-    """Adds ``factors[i] * gradients[i]`` to ``.grad`` of each parameter, all in a few calls.
+    """Adds ``factors[i] * gradients[i]`` to ``.grad`` of each parameter, in few calls.
 
     Args:
         parameters: Leaves; one may come several times.
-        gradients: One gradient each, ``None`` for none; they stay as they are.
+        gradients: One gradient each as autograd returned it, ``None`` for none. They are given
+            away: one that shares its memory with no other may become a ``.grad``.
         factors: One number each.
     """
-    kept = [
-        (parameter, gradient.detach(), factor)
-        for parameter, gradient, factor in zip(parameters, gradients, factors, strict=True)
-        if gradient is not None
-    ]
+    taken: set[int] = set()
+    kept: list[tuple[Tensor, Tensor, float]] = []
+    for parameter, gradient, factor in zip(parameters, gradients, factors, strict=True):
+        if gradient is None:
+            continue
+        address = gradient.data_ptr() if gradient.layout is torch.strided else 0
+        if (
+            factor == 1.0
+            and address
+            and parameter.grad is None
+            and gradient.dtype == parameter.dtype
+            and gradient.is_contiguous()
+            and address not in taken
+        ):
+            parameter.grad = gradient.detach()
+        else:
+            kept.append((parameter, gradient, factor))
+        taken.add(address)
     if not kept:
         return
     with torch.no_grad():
