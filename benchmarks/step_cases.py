@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def _lenet() -> nn.Module:
 
 def _perceptron(*sizes: int) -> nn.Module:
     layers: list[nn.Module] = []
-    for size, following in zip(sizes, sizes[1:], strict=False):
+    for size, following in itertools.pairwise(sizes):
         layers += [nn.Linear(size, following), nn.ReLU()]
     return nn.Sequential(*layers)
 
@@ -106,7 +107,12 @@ class Case:
         }
         return features, losses
 
+    def heads_by_task(self) -> dict[str, nn.Module]:
+        """The head of each task."""
+        return dict(zip(self.tasks, self.module["heads"], strict=True))
+
     def zero_grad(self) -> None:
+        """Drops all gradients."""
         self.module.zero_grad(set_to_none=True)
 
     def fresh_losses(self, count: int) -> list[dict[str, Tensor]]:
