@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_methods import __version__
+from sweeps.ray_session import available_cpus
 from sweeps.resolved import Candidate, ResolvedStudy
 
 __all__ = ["FORMAT", "make_manifest"]
@@ -128,7 +129,7 @@ def _hardware() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": _cpu_model(),
         "cpus": os.cpu_count(),
-        "cpus_available": len(os.sched_getaffinity(0)),
+        "cpus_available": available_cpus(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
     }
 

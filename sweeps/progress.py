@@ -132,7 +132,7 @@ class Progress:
 
     def _best(self) -> list[tuple[str, float]]:
         tunings = [u for u in self._plan.units if isinstance(u, Tuning) and u.phase == "search"]
-        leaders = [(tuning.variant, tuning.leader()) for tuning in tunings]
+        leaders = [(tuning.variant, tuning.leader) for tuning in tunings]
         best = [(variant, leader.value) for variant, leader in leaders if leader is not None]
         return sorted(best, key=lambda entry: -entry[1])
 

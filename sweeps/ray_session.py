@@ -139,7 +139,9 @@ def default_slots(resources: Resources) -> int:
 
 def available_cpus() -> int:
     """The processors that this process may use, a container's quota included."""
-    cpus = len(os.sched_getaffinity(0))
+    # Not on macOS, where processes are not bound to processors.
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
         return cpus if quota == "max" else min(cpus, max(1, int(quota) // int(period)))

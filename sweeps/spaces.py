@@ -159,6 +159,10 @@ class Space:
         for values in itertools.product(*(dimension.values() for dimension in dimensions)):
             yield {d.name: value for d, value in zip(dimensions, values, strict=True)}
 
+    def corner(self) -> dict[str, Scalar]:
+        """Some point of the space, the same every time."""
+        return {d.name: d.choices[0] if d.choices else d.low for d in self.dimensions()}
+
     def configuration(self, point: Mapping[str, Any]) -> Configuration:
         """The settings of a point.
 

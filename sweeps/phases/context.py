@@ -124,8 +124,8 @@ class Context:
                     "space": candidate.space.as_json(),
                     "sampler": study.sampler.model_dump(),
                     "seed": study.seed,
-                    # One trial stands for problem, protocol, selection, reference, seeds.
-                    "trial": maker.identity(),
+                    # One trial stands for problem, protocol, selection and reference.
+                    "trial": maker.example().trial_id,
                 }
             )
             return AskLog(self.search_folder, candidate.variant, identity), maker
@@ -189,7 +189,5 @@ class _Maker:
             for seed in self.seeds
         ]
 
-    def identity(self) -> list[str]:
-        dimensions = self.candidate.space.dimensions()
-        point = {d.name: d.choices[0] if d.choices else d.low for d in dimensions}
-        return [trial.trial_id for trial in self(self.candidate.space.configuration(point))]
+    def example(self) -> Trial:
+        return self(self.candidate.space.configuration(self.candidate.space.corner()))[0]

@@ -110,30 +110,31 @@ class Tuning(Unit):
         self._known: dict[int, dict[str, Any]] = {}
         self._study: optuna.Study | None = None
         self._by_trial: dict[str, list[Attempt]] = {}
+        self._waiting: deque[Attempt] = deque()
+        self._open = 0
+        self._leader: Attempt | None = None
 
     # ------------------------------------------------------------------ as a unit
 
     @property
-    def open_attempts(self) -> int:
-        """How many configurations have been asked for and not ended."""
-        return sum(not attempt.done for attempt in self.attempts)
-
-    @property
     def eager(self) -> bool:
         """A sampler that learns does best with one configuration at a time."""
-        return self._exhaustive or self.open_attempts == 0 or bool(self._pending())
-
-    def _pending(self) -> Attempt | None:
-        return next((attempt for attempt in self.attempts if attempt.trials), None)
+        return self._exhaustive or not self._open or bool(self._waiting)
 
     def _next(self) -> Trial | None:
-        attempt = self._pending()
-        if attempt is None:
-            attempt = self._ask()
-        return None if attempt is None else attempt.trials.popleft()
+        if not self._waiting and not self._ask():
+            return None
+        attempt = self._waiting[0]
+        trial = attempt.trials.popleft()
+        if not attempt.trials:
+            self._waiting.popleft()
+        return trial
 
     def _put_back(self, trial: Trial) -> None:
-        self._by_trial[trial.trial_id][-1].trials.appendleft(trial)
+        attempt = self._by_trial[trial.trial_id][-1]
+        if not attempt.trials:
+            self._waiting.appendleft(attempt)
+        attempt.trials.appendleft(trial)
 
     def _told(self, trial: Trial, record: Record) -> None:
         attempt = next(
@@ -147,19 +148,20 @@ class Tuning(Unit):
 
     # ------------------------------------------------------------------ asking and telling
 
-    def _ask(self) -> Attempt | None:
+    def _ask(self) -> bool:
+        """Adds a configuration to those that wait; ``False`` if there is none at the moment."""
         if len(self.attempts) >= self.budget:
-            return None
+            return False
         if self._make is None:
             started = self._start()
             if started is None:
-                return None
+                return False
             self._log, self._make = started
             self._known = self._points()
         number = len(self.attempts)
         point = self._known.get(number)
         if point is None and not self._extend():
-            return None
+            return False
         if point is None:
             point, optuna_number = self._new_point(number)
             if self._log is not None:
@@ -170,9 +172,11 @@ class Tuning(Unit):
         trials = deque(self._make(configuration))
         attempt = Attempt(number, point, configuration, trials, len(trials), optuna_number)
         self.attempts.append(attempt)
+        self._waiting.append(attempt)
+        self._open += 1
         for trial in trials:
             self._by_trial.setdefault(trial.trial_id, []).append(attempt)
-        return attempt
+        return True
 
     def _points(self) -> dict[int, dict[str, Any]]:
         if self._exhaustive:
@@ -202,8 +206,10 @@ class Tuning(Unit):
         """Asks the sampler, and asks again if it repeats a point of a finite space."""
         study = self._optuna()
         distributions = self.space.distributions()
-        seen = {_key(attempt.point) for attempt in self.attempts}
-        seen |= {_key(point) for point in self._known.values()}
+        seen: set[str] = set()
+        if self.space.size is not None:
+            seen |= {_key(attempt.point) for attempt in self.attempts}
+            seen |= {_key(point) for point in self._known.values()}
         for attempt in range(_ATTEMPTS_AT_A_NEW_POINT):
             seed = derived_seed(self._seed, self.variant, number, attempt)
             study.sampler = make_sampler(self._sampler.name, seed, self._sampler.startup_trials)
@@ -233,11 +239,16 @@ class Tuning(Unit):
 
     def _settle(self, attempt: Attempt) -> None:
         """Averages the seeds of a configuration and tells the sampler."""
+        self._open -= 1
         results = sorted(attempt.results, key=lambda result: result[0].seed)
         finished = all(record.status == "finished" for _, record in results)
         if finished:
             values = [objective(record) for _, record in results]
             attempt.value = math.fsum(values) / len(values)
+        if math.isfinite(attempt.value):
+            self._leader = max(
+                (attempt, self._leader or attempt), key=lambda a: (a.value, -a.number)
+            )
         if attempt.optuna_number is None:
             return
         if math.isfinite(attempt.value):
@@ -247,10 +258,10 @@ class Tuning(Unit):
 
     # ------------------------------------------------------------------ the answer
 
+    @property
     def leader(self) -> Attempt | None:
         """The best configuration so far, the earliest of equals; ``None`` if none has finished."""
-        valued = [attempt for attempt in self.attempts if math.isfinite(attempt.value)]
-        return max(valued, key=lambda a: (a.value, -a.number), default=None)
+        return self._leader
 
     def best(self) -> Attempt | None:
         """The best configuration; ``None`` while the search goes on.
@@ -262,10 +273,9 @@ class Tuning(Unit):
             raise Blocked(self.blocked)
         if not self.done:
             return None
-        leader = self.leader()
-        if leader is None:
+        if self._leader is None:
             raise Blocked(f"no configuration of {self.variant} finished with a finite objective")
-        return leader
+        return self._leader
 
 
 def _key(point: Mapping[str, Any]) -> str:

@@ -280,6 +280,14 @@ def test_a_larger_budget_keeps_what_was_searched(tmp_path: Path) -> None:
     assert sum(t.phase == "search" for t in rerun) == 3 * 2 * 2
 
 
+def test_more_seeds_keep_what_was_searched(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"baselines": None, "selection": "loss", "fixed_weights": None}
+    execute(make_plan(resolved_study(**changes), tmp_path), tmp_path)
+    more = resolved_study(**changes, budget={"trials": 3, "seeds": 3})
+    rerun = execute(make_plan(more, tmp_path), tmp_path)
+    assert [t.seed for t in rerun if t.phase == "search"] == [2] * 9
+
+
 def test_changed_parts_run_anew_and_unchanged_ones_do_not(tmp_path: Path) -> None:
     execute(make_plan(resolved_study(), tmp_path), tmp_path)
     changed = resolved_study(methods=["ls", "uw", {"name": "fairgrad", "alpha": 3.0}])

@@ -1,0 +1,1 @@
+"""The studies that come with fairsweep, one YAML file each."""
