@@ -159,6 +159,8 @@ class MatrixFactor(EdgeFactor):
         inputs, outputs = self._inputs().to(dtype), self._outputs().to(dtype)
         similarity = inputs @ inputs.transpose(1, 2)
         flat = outputs.reshape(self.tasks, -1)
+        if self.tasks <= _TASKS:
+            return long_product(torch.matmul(similarity, outputs).reshape(self.tasks, -1), flat)
         gram = flat.new_zeros(self.tasks, self.tasks)
         for start in range(0, self.tasks, _TASKS):
             end = min(start + _TASKS, self.tasks)

@@ -18,8 +18,8 @@ __all__ = ["GramPlan", "ParameterPlan", "make_plan"]
 # Costs are in multiply-adds; a number moved through memory weighs as much as so many of them.
 _MOVE = 8.0
 # Rows at which a matrix product is efficient on its own; smaller tasks travel together.
-_ROWS_AT_ONCE = 256
-_LEAST_TOGETHER = 4  # fewer do not repay the batching
+_ROWS_AT_ONCE = 512
+_LEAST_TOGETHER = 8  # fewer do not repay the batching
 # Graph nodes that torch batches over tasks without a loop or a copy of the saved tensors.
 _BATCHED = frozenset(
     {
@@ -204,4 +204,6 @@ def _tasks_at_once(trunk: Trunk, covered: dict[int, tuple[LayerUse, ...] | str],
     per_task = 2 * sum(elements.values())
     fitting = size * tasks // (4 * per_task) if per_task else tasks
     together = min(tasks, fitting, _ROWS_AT_ONCE // rows)
-    return together if together >= min(tasks, _LEAST_TOGETHER) else 1
+    if together < min(tasks, _LEAST_TOGETHER):
+        return 1
+    return -(-tasks // -(-tasks // together))  # chunks of about the same size

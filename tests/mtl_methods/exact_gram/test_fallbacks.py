@@ -215,13 +215,15 @@ def test_checkpointed_layers(reentrant):
     class Checkpointed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layer = nn.Linear(12, 12)
+            self.layer = nn.Linear(60, 60)
 
         def forward(self, x):
             return checkpoint(self.layer, x, use_reentrant=reentrant).tanh()
 
     torch.manual_seed(0)
-    check_trunk(nn.Sequential(Checkpointed(), Checkpointed()).double(), torch.randn(3, 12).double())
+    trunk = nn.Sequential(Checkpointed(), Checkpointed()).double()
+    found = check_trunk(trunk, torch.randn(3, 60).double())
+    assert found.plan.tasks_at_once > 1
 
 
 def test_custom_function_is_mixed_in():

@@ -115,3 +115,13 @@ def test_deep_network_travels_together():
     assert found.plan.path == "exact"
     assert found.plan.tasks_at_once > 1
     assert set(ways(found)) == {"exact"}
+
+
+def test_tasks_travel_in_several_batches():
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Linear(300, 300), nn.ReLU(), nn.Linear(300, 300), nn.Tanh())
+    found = check_trunk(
+        trunk.double(), torch.randn(40, 300).double(), count=17, forced=False, tolerance=1e-9
+    )
+    assert 1 < found.plan.tasks_at_once < 17
+    assert set(ways(found)) == {"exact"}
