@@ -12,8 +12,8 @@ from sweeps.errors import StudyError
 from sweeps.objective import needs_reference
 from sweeps.resolved import SCALARISATION, SINGLE_TASK, Candidate, ResolvedStudy
 from sweeps.samplers import SAMPLERS
+from trainables.needs import SERVED_NEEDS, unserved_needs
 from trainables.selection import SELECTIONS
-from trainables.training import SERVED_NEEDS
 
 __all__ = ["check_resolved"]
 
@@ -66,12 +66,13 @@ def _check_names(resolved: ResolvedStudy) -> None:
 def _check_needs(resolved: ResolvedStudy) -> None:
     for index, candidate in enumerate(resolved.candidates):
         needs, name = candidate.info.needs, candidate.method
-        unserved = sorted(need.value for need in needs - SERVED_NEEDS)
-        if unserved:
-            raise StudyError(
-                f"methods.{index}: {name} needs {', '.join(unserved)}, which the training loop "
-                "does not serve"
-            )
+        if not needs <= SERVED_NEEDS:  # what is left depends on the model
+            unserved = unserved_needs(needs, resolved.problem.build_model().heads)
+            if unserved:
+                raise StudyError(
+                    f"methods.{index}: {name} needs {', '.join(unserved)} in "
+                    f"{resolved.problem.name}"
+                )
         if Need.PERFORMANCE_DROPS in needs and resolved.study.baselines is None:
             raise StudyError(
                 f"methods.{index}: {name} needs {Need.PERFORMANCE_DROPS.value}, which compare "

@@ -215,7 +215,11 @@ class MethodChoice(BaseModel):
 
 
 class Protocol(Section):
-    """What is the same for every trial; what is left out is the problem's default."""
+    """What is the same for every trial; what is left out is the problem's default.
+
+    ``inner_validation`` concerns methods with validation batches of their own alone; others train
+    on the whole training split.
+    """
 
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
     batch_size: int | None = Field(default=None, ge=1)
@@ -223,6 +227,7 @@ class Protocol(Section):
     momentum: float | None = Field(default=None, ge=0.0, lt=1.0)
     schedule: dict[str, Any] | None = None
     clip_grad_norm: float | None = Field(default=None, gt=0.0)
+    inner_validation: float | None = Field(default=None, gt=0.0, lt=1.0)
 
 
 class SearchSpace(Section):

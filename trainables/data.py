@@ -74,6 +74,8 @@ def iterate(
     split: Mapping[str, Tensor],
     batch_size: int,
     generator: Generator | None = None,
+    *,
+    items: Tensor | None = None,
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yields the batches of one pass over a split; the last may be smaller.
 
@@ -82,13 +84,16 @@ def iterate(
         split: The tensors.
         batch_size: Items per batch.
         generator: Shuffles; the order of the split without one.
+        items: The indices of the items to pass over; default all.
 
     Yields:
         The number of items and the batch.
     """
-    count = count_items(split)
+    count = count_items(split) if items is None else len(items)
     device = next(iter(split.values())).device
     order = torch.arange(count) if generator is None else torch.randperm(count, generator=generator)
+    if items is not None:
+        order = items[order]
     for index in torch.split(order.to(device), batch_size):
         yield len(index), problem.make_batch(split, index)
 

@@ -34,14 +34,16 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl_methods import Need
-from mtl_methods.errors import ConfigurationError, NonFiniteGradientError, NonFiniteLossError
+from mtl_methods.errors import NonFiniteGradientError, NonFiniteLossError
 from trainables.data import SplitTensors, count_items, iterate
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
+from trainables.inner_validation import InnerValidation
+from trainables.needs import check_needs
 from trainables.optimizers import (
     align_gradients,
     clear_gradients,
@@ -62,25 +64,10 @@ from trainables.selection import (
 )
 from trainables.spec import TrialSpec
 
-__all__ = ["SERVED_NEEDS", "Row", "Trainer"]
+__all__ = ["Row", "Trainer"]
 
 Row: TypeAlias = dict[str, float | int]
 """One epoch, flat; see the module's docstring."""
-
-SERVED_NEEDS = frozenset(
-    {
-        Need.LOSSES,
-        Need.LOSSES_AFTER_STEP,
-        Need.GRAM,
-        Need.GRADIENTS,
-        Need.FEATURES,
-        Need.TASK_FEATURES,
-        Need.EXTRA_BATCHES,
-        Need.PERFORMANCE_DROPS,
-        Need.OWN_PARAMETERS,
-    }
-)
-"""The needs that this loop serves."""
 
 
 class Trainer:
@@ -118,12 +105,12 @@ class Trainer:
         self.counters: dict[str, int] = {}
         self._data = data
         self._tasks = [task.name for task in self.problem.tasks]
-        self._check_needs()
         self._random = RandomStreams(spec.seed)
         self.model = self.problem.build_model(
             dropout=spec.training.dropout, seed=derive_seed(spec.seed, "model")
         ).to(device)
-        self._check_heads()
+        check_needs(self.method, self.model.heads, reference=spec.reference is not None)
+        self._inner = self._hold_out()
         with self._random.active():
             self.method.setup(
                 self._tasks, device=torch.device(device), feature_dim=self.model.feature_dim
@@ -194,6 +181,7 @@ class Trainer:
             self._data["train"],
             self.spec.training.batch_size,
             self._random.loader,
+            items=None if self._inner is None else self._inner.kept,
         )
         for step, (items, batch) in enumerate(batches, start=1):
             try:
@@ -208,6 +196,7 @@ class Trainer:
     ) -> None:
         needs = self.method.needs
         replay = ForwardReplay(self.model) if Need.LOSSES_AFTER_STEP in needs else None
+        inner = None if self._inner is None else self._inner.begin_step(self.model, batch)
         features, outputs = self.model(batch)
         losses = self.problem.losses(outputs, batch)
         if replay is not None:
@@ -217,6 +206,8 @@ class Trainer:
         extra: dict[str, Any] = {}
         if Need.EXTRA_BATCHES in needs:
             extra["extra_losses"] = self._extra_losses()
+        if inner is not None:
+            extra.update(inner.inputs(self._optimizer.param_groups[0]["lr"]))
         self.method.backward(
             losses, self._shared, features=features if Need.FEATURES in needs else None, **extra
         )
@@ -238,13 +229,30 @@ class Trainer:
         see the same batches as those that do.
         """
         split, size = self._data["train"], self.spec.training.batch_size
+        kept = None if self._inner is None else self._inner.kept
+        count = count_items(split) if kept is None else len(kept)
         device = next(iter(split.values())).device
         found = []
         for _ in range(getattr(self.method, "extra_batches", 1)):
-            chosen = torch.randint(count_items(split), (size,)).to(device)
-            batch = self.problem.make_batch(split, chosen)
+            chosen = torch.randint(count, (size,))
+            if kept is not None:
+                chosen = kept[chosen]
+            batch = self.problem.make_batch(split, chosen.to(device))
             found.append(dict(self.problem.losses(self.model(batch)[1], batch)))
         return found
+
+    def _hold_out(self) -> InnerValidation | None:
+        """The training items that are for validation batches, if the method needs some."""
+        fraction = self.spec.training.inner_validation
+        if fraction is None:
+            return None
+        return InnerValidation(
+            self.problem,
+            self._data["train"],
+            fraction,
+            batch_size=self.spec.training.batch_size,
+            seed=self.spec.seed,
+        )
 
     def _clip(self, step: int) -> tuple[float, bool]:
         """Norm of the model's gradient and whether it was clipped."""
@@ -349,6 +357,7 @@ class Trainer:
             "optimizer": self._optimizer.state_dict(),
             "learning_rate": self._learning_rate.state_dict(),
             "random": self._random.state_dict(),
+            "inner_validation": None if self._inner is None else self._inner.state_dict(),
             "rows": self.rows,
             "best_epoch": self.best_epoch,
             "best_parameters": self._best_parameters,
@@ -363,38 +372,13 @@ class Trainer:
         self._optimizer.load_state_dict(dict(state["optimizer"]))
         self._learning_rate.load_state_dict(state["learning_rate"])
         self._random.load_state_dict(state["random"])
+        if self._inner is not None:
+            self._inner.load_state_dict(state["inner_validation"])
         self.rows = [dict(row) for row in state["rows"]]
         self.best_epoch = state["best_epoch"]
         self._best_parameters = dict(state["best_parameters"])
         self._best_own = dict(state["best_own"])
         self.counters = dict(state["counters"])
-
-    # ------------------------------------------------------------------ helpers
-
-    def _check_needs(self) -> None:
-        unserved = sorted(
-            need.value for need in self.method.needs - SERVED_NEEDS - {Need.LINEAR_HEADS}
-        )
-        if unserved:
-            raise ConfigurationError(
-                f"the training loop cannot serve what {self.method.name} needs: "
-                + ", ".join(unserved)
-            )
-        if Need.PERFORMANCE_DROPS in self.method.needs and self.spec.reference is None:
-            raise ConfigurationError(
-                f"{self.method.name} needs performance drops against single-task training, so the "
-                "trial specification needs a reference"
-            )
-
-    def _check_heads(self) -> None:
-        if Need.LINEAR_HEADS not in self.method.needs:
-            return
-        deep = [task for task, head in self.model.heads.items() if not isinstance(head, nn.Linear)]
-        if deep:
-            raise ConfigurationError(
-                f"{self.method.name} needs {Need.LINEAR_HEADS.value}, but the head of "
-                f"{deep[0]} in {self.problem.name} is another module"
-            )
 
     def _diverged(
         self, kind: str, reason: str, task: str | None, step: int | None

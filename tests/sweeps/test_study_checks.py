@@ -75,6 +75,51 @@ def test_performance_drops_need_baselines_whatever_the_method_is_called() -> Non
         assert message.startswith(f"methods.1: {name} needs performance drops")
 
 
+def test_every_method_that_the_problem_can_train_is_accepted() -> None:
+    """Needs of the model apart, the training loop serves all; the model is asked, not a name."""
+    of_the_model = [
+        name for name, info in list_methods().items() if Need.LINEAR_HEADS in info.needs
+    ]
+    others = sorted(set(list_methods()) - set(of_the_model) - {"stl"})
+    methods = [*others, "rlw+cagrad", "log+uw+cagrad", "log+auto_lambda"]
+    study = resolved_study(
+        methods=[*methods, {"name": "ldc_mtl", "label": "double", "loop": "double"}],
+        fixed_weights=None,
+    )
+    assert len(study.candidates) == len(methods) + 1
+    assert of_the_model
+    for name in of_the_model:
+        message = refusal(methods=["ls", name], fixed_weights=None)
+        assert message.startswith(f"methods.1: {name} needs heads of one linear layer")
+        assert message.endswith("in multi_digits")
+
+
+def test_held_out_training_items_concern_methods_in_need_only() -> None:
+    def trials(**protocol: Any) -> dict[str, Any]:
+        study = resolved_study(
+            methods=["ls", "moml"],
+            protocol={"epochs": 2, **protocol},
+            budget=None,
+            search_space=None,
+            fixed_weights=None,
+            weight_sweep=None,
+        )
+        return {
+            candidate.variant: study.trial(
+                "search", candidate, candidate.space.configuration({}), 0, reference=None
+            )
+            for candidate in study.candidates
+        }
+
+    usual, more = trials(), trials(inner_validation=0.25)
+    assert usual["moml"].spec["training"]["inner_validation"] == 0.1
+    assert more["moml"].spec["training"]["inner_validation"] == 0.25
+    assert more["moml"].trial_id != usual["moml"].trial_id
+    assert more["ls"].trial_id == usual["ls"].trial_id
+    with pytest.raises(StudyError, match="inner_validation"):
+        trials(inner_validation=1.0)
+
+
 def test_without_baselines_a_study_selects_by_loss() -> None:
     study = resolved_study(baselines=None, selection="loss")
     assert study.baselines == ()

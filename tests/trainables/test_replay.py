@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.replay import ForwardReplay
+from trainables.replay import ForwardReplay, Noise
 
 
 def model():
@@ -42,3 +42,15 @@ def test_traces_are_removed_after_an_error():
         network(batch)
     assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(buffers, network.buffers(), strict=True))
+
+
+def test_noise_of_a_seed_is_its_own():
+    state = torch.get_rng_state()
+    noise, other = Noise(torch.device("cpu"), seed=5), Noise(torch.device("cpu"), seed=6)
+    drawn = []
+    for source in (noise, noise, other):
+        with source:
+            drawn.append(torch.rand(4))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(state, torch.get_rng_state())

@@ -6,11 +6,13 @@ import math
 import pytest
 import torch
 
+from mtl_methods import Need
 from mtl_methods.errors import ConfigurationError
 from trainables.data import DataCache
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
+from trainables.needs import SERVED_NEEDS
 from trainables.problems.multi_digits import MultiDigits
 from trainables.selection import metric_drops, task_drops
 from trainables.training import Trainer
@@ -251,8 +253,13 @@ def test_drops_need_a_reference(start):
         start("fake_drops", reference=None, selection="loss")
 
 
-def test_a_need_that_cannot_be_served_is_named(start):
-    with pytest.raises(ConfigurationError, match="fake_bilevel needs: validation batch"):
+def test_a_need_that_cannot_be_served_is_named(start, monkeypatch):
+    monkeypatch.setattr(
+        "trainables.needs.SERVED_NEEDS", SERVED_NEEDS - {Need.VALIDATION_BATCH, Need.FEATURES}
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"fake_bilevel needs validation batch .*does not serve"
+    ):
         start("fake_bilevel")
 
 

@@ -34,7 +34,7 @@ def test_identity_is_the_hash_of_the_complete_dictionary():
     assert spec.trial_id == hashlib.sha256(text.encode()).hexdigest()[:16]
     assert set(content["training"]) == {
         *("epochs", "batch_size", "optimizer", "lr", "method_lr", "weight_decay", "momentum"),
-        *("dropout", "clip_grad_norm", "schedule"),
+        *("dropout", "clip_grad_norm", "inner_validation", "schedule"),
     }
 
 

@@ -53,8 +53,31 @@ class DropsRecorder(Recorder):
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.PERFORMANCE_DROPS})
 
 
-class Unservable(Recorder):
+class BilevelRecorder(Recorder):
+    """Evaluates both batches of the closure twice in every step, at the live parameters."""
+
     name: ClassVar[str] = "fake_bilevel"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.VALIDATION_BATCH})
+
+    def _initialise(self, device, dtype, feature_dim):
+        super()._initialise(device, dtype, feature_dim)
+        self.seen["closure"] = []
+
+    def backward(self, losses, shared, heads=None, *, features=None, grad_scale=1.0, **extra):
+        closure, named = extra["closure"], extra["named_parameters"]
+        found = {}
+        for split in ("train", "validation", "train", "validation"):
+            found.setdefault(split, []).append(
+                {task: loss.item() for task, loss in closure(named, split).items()}
+            )
+        self.seen["closure"].append(found)
+        super().backward(losses, shared, heads, features=features, grad_scale=grad_scale, **extra)
+
+
+class QuietBilevel(Recorder):
+    """Has the need and makes no use of it."""
+
+    name: ClassVar[str] = "fake_quiet_bilevel"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.LOSSES, Need.VALIDATION_BATCH})
 
 
@@ -105,7 +128,8 @@ FAKES: tuple[type[Method], ...] = (
     AfterStepRecorder,
     FeaturesRecorder,
     DropsRecorder,
-    Unservable,
+    BilevelRecorder,
+    QuietBilevel,
     Stateful,
     Failing,
 )
