@@ -57,10 +57,10 @@ def objectives(results: Results, trials: pd.DataFrame, kind: str = "tasks") -> O
 
     Returns:
         Drops against single-task in percent; without baselines, against equal weighting; without
-        that, against the sweep's mean.
+        that, against the sweep's mean; NaN without any of them.
 
     Raises:
-        AnalysisError: `kind` is not one of the three, or there is nothing to compare with.
+        AnalysisError: `kind` is not one of the three, or the epoch table has no losses for it.
     """
     if kind not in KINDS:
         raise AnalysisError(f"Unknown kind of objectives {kind!r}; valid: {', '.join(KINDS)}.")
@@ -73,14 +73,13 @@ def objectives(results: Results, trials: pd.DataFrame, kind: str = "tasks") -> O
         (stl_reference(results, split).values, "percentage points against single-task"),
         (equal_weighting_values(results, split), "percentage points against equal weighting"),
         (
-            sweep.mean(axis=0) if len(sweep) else np.full(len(columns), np.nan),
+            _means_but_zero(sweep, len(columns)),
             "percentage points against the sweep's mean",
         ),
     )
     usable = [(base, unit) for base, unit in candidates if not np.isnan(base).any()]
-    if not usable:
-        raise AnalysisError("No baseline, equal weighting or weight sweep to measure drops from.")
-    base, unit = usable[0]
+    nothing = np.full(len(columns), np.nan), "percentage points against nothing: no reference"
+    base, unit = usable[0] if usable else nothing
     higher = [metric.higher_is_better for metric in results.metrics]
     drops = relative_drops(trials[columns].to_numpy(dtype=np.float64), base, higher)
     if kind == "metrics":
@@ -214,6 +213,11 @@ def standing_points(results: Results, kind: str = "tasks") -> pd.DataFrame:
     table.insert(0, "variant", trials["variant"].to_numpy())
     means = table.groupby(["variant", "phase"], sort=False).mean()
     return means.dropna().reset_index()
+
+
+def _means_but_zero(values: Floats, count: int) -> Floats:
+    means = values.mean(axis=0) if len(values) else np.full(count, np.nan)
+    return np.asarray(np.where(means == 0.0, np.nan, means))
 
 
 def _losses(results: Results, trials: pd.DataFrame) -> Objectives:

@@ -12,8 +12,9 @@ from analysis.scores import MEASURES, score
 def search_objective(results: Results) -> tuple[pd.Series, str, bool]:
     """Validation objective of every trial, its name, and whether higher is better.
 
-    The study's ``selection`` as recorded in the trial table; where it is missing (no baselines),
-    the same measure, or `delta_p`, computed from the validation metrics.
+    The study's ``selection`` as recorded in the trial table (a loss with its sign turned); where
+    it is missing (no baselines), the same measure, or `delta_p`, computed from the validation
+    metrics.
 
     Args:
         results: A loaded folder.
@@ -27,12 +28,20 @@ def search_objective(results: Results) -> tuple[pd.Series, str, bool]:
     finished = trials["status"] == "finished"
     if column in trials.columns and trials.loc[finished, column].notna().any():
         values = trials[column].astype(np.float64)
+    elif name not in MEASURES and _recorded(trials, finished):
+        # What was recorded is signed so that higher is better, whatever its name.
+        values, name = trials["validation.selection"].astype(np.float64), f"−{name}"
     else:
         scores = score(results, trials, "validation").set_index(trials.index)
         if name not in MEASURES or scores.loc[finished, name].isna().all():
             name = "delta_p"
         values = scores[name].astype(np.float64)
     return values.where(finished), name, MEASURES.get(name, True)
+
+
+def _recorded(trials: pd.DataFrame, finished: pd.Series) -> bool:
+    column = "validation.selection"
+    return column in trials.columns and bool(trials.loc[finished, column].notna().any())
 
 
 def numeric_parameters(trials: pd.DataFrame, *, prefixes: tuple[str, ...]) -> list[str]:

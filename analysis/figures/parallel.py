@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.errors import AnalysisError
 from analysis.figures.style import GREY, Style, new_figure, styles
 from analysis.front import objectives
 from analysis.results import Results
@@ -24,9 +23,8 @@ def draw(results: Results) -> Figure | None:
     final = final[(final["status"] == "finished") & (final["phase"] != "baselines")]
     if len(results.tasks) < 3 or final.empty:
         return None
-    try:
-        found = objectives(results, final)
-    except AnalysisError:
+    found = objectives(results, final)
+    if np.isnan(found.values).all():
         return None
     tasks = results.tasks
     figure = new_figure(max(6.4, 0.75 * len(tasks) + 2.5), 4.4)

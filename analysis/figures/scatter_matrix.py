@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.errors import AnalysisError
 from analysis.figures.style import GREY, Style, new_figure, styles
 from analysis.figures.trade_off import MOST_TASKS
 from analysis.front import standing_points
@@ -22,10 +21,7 @@ def draw(results: Results) -> Figure | None:
     tasks = results.tasks
     if not MOST_TASKS < len(tasks) <= LARGEST:
         return None
-    try:
-        table = standing_points(results)
-    except AnalysisError:
-        return None
+    table = standing_points(results)
     if table.empty:
         return None
     count = len(tasks) - 1

@@ -60,6 +60,17 @@ def warnings(study: StudyAnalysis) -> list[str]:
         found.append(
             f"No finished replicate of {_join(silent['label'])}: no result on the test split."
         )
+    blocks = study.blocks
+    left_out = [
+        str(row["label"])
+        for row in methods[methods["seeds"] > 1].to_dict("records")
+        if not blocks.empty and row["variant"] not in blocks.columns
+    ]
+    if left_out:
+        found.append(
+            f"Not every replicate of {_join(left_out)} finished: left out of the tests that pair "
+            "methods by seed."
+        )
     sweep = weight_sweep(results)
     if not sweep.empty and sweep.groupby("variant")["seed"].nunique().max() == 1:
         found.append(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.figures import DrawnFigure
+from analysis.report import run_tables
 from analysis.report import study_tables as tables
 from analysis.report.study import StudyAnalysis
 from analysis.report.tables import Table
@@ -118,21 +119,21 @@ def sections(study: StudyAnalysis, drawn: Mapping[str, DrawnFigure]) -> list[Sec
         Section(
             "training",
             "What happens in training",
-            tables=_some(tables.losses_table(study), tables.time_table(study)),
+            tables=_some(run_tables.losses_table(study), run_tables.time_table(study)),
             figures=figures("similarity", "losses", "time"),
         ),
         Section(
             "search-section",
             "How well everything was tuned",
             tables=_some(
-                tables.neighbours_table(study),
-                tables.borders_table(study),
-                tables.budgets_table(study),
+                run_tables.neighbours_table(study),
+                run_tables.borders_table(study),
+                run_tables.budgets_table(study),
             ),
             widgets=[SEARCH] if has_search else [],
             figures=figures("best_so_far", "responses", "importance"),
         ),
-        Section("went-wrong", "What went wrong", tables=_some(tables.failures_table(study))),
+        Section("went-wrong", "What went wrong", tables=_some(run_tables.failures_table(study))),
     ]
     return [section for section in found if not section.empty]
 

@@ -121,3 +121,13 @@ def test_problems_of_the_folder_are_said(tmp_path: Path) -> None:
     html = write_report(folder).report.read_text()
     assert "epochs.parquet is truncated" in html
     assert "FairGrad" in html
+
+
+@pytest.mark.parametrize("column", ["validation.CL.accuracy", "test.RR.mse"])
+def test_a_missing_metric_is_said_and_the_rest_shown(column: str, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan(sweep=3, methods=("ls", "fairgrad"), fixed=()))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    trials.drop(columns=[column]).to_parquet(folder / "trials.parquet")
+    html = write_report(folder).report.read_text()
+    assert f"lacks the column {column}" in html
+    assert "FairGrad" in html
