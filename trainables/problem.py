@@ -109,6 +109,7 @@ class Problem(ABC, Generic[OptionsT]):
         licence: The licence of the data.
         protocol: Training settings that differ from the general defaults, as in a trial
             specification.
+        random_model: Whether a fresh model depends on its seed and knows dropout.
         Options: The declared options.
     """
 
@@ -117,6 +118,7 @@ class Problem(ABC, Generic[OptionsT]):
     source: ClassVar[str]
     licence: ClassVar[str]
     protocol: ClassVar[Mapping[str, Any]] = {}
+    random_model: ClassVar[bool] = True
     Options: ClassVar[type[Configurable]]
 
     def __init__(self, options: OptionsT) -> None:

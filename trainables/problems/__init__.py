@@ -8,18 +8,21 @@ from mtl_methods.configuration import registry_lookup
 from trainables.problem import Problem, ProblemInfo
 from trainables.problems.multi_digits import MultiDigits
 from trainables.problems.multi_mnist import MultiFashion, MultiFashionMNIST, MultiMNIST
+from trainables.problems.toy import Toy
 
 __all__ = [
     "MultiDigits",
     "MultiFashion",
     "MultiFashionMNIST",
     "MultiMNIST",
+    "Toy",
     "list_problems",
     "make_problem",
 ]
 
 _PROBLEMS: dict[str, type[Problem[Any]]] = {
-    problem.name: problem for problem in (MultiDigits, MultiMNIST, MultiFashion, MultiFashionMNIST)
+    problem.name: problem
+    for problem in (MultiDigits, MultiMNIST, MultiFashion, MultiFashionMNIST, Toy)
 }
 
 
