@@ -43,8 +43,9 @@ class Section:
 TRADE_OFF = Widget(
     "tradeoff",
     "Trade-off, interactive",
-    "Every trial on two metrics; the dashed lines are single-task. Point at a mark for its trial "
-    "and hyper-parameters; click it, a name below or a table row to isolate a method.",
+    "Every trial on two metrics; the dashed lines are single-task, the grey line joins the front "
+    "of the swept weights' means. Point at a mark for its trial and hyper-parameters; click it, a "
+    "name below or a table row to isolate a method.",
 )
 WEIGHTS = Widget(
     "weights",

@@ -131,6 +131,7 @@ def test_axes_split_and_phases_can_be_chosen(page) -> None:
         return len(page.find_elements(By.CSS_SELECTOR, "#widget-tradeoff .mark"))
 
     before = marks()
+    assert page.find_elements(By.CSS_SELECTOR, "#widget-tradeoff path.front")
     boxes = page.find_elements(By.CSS_SELECTOR, "#widget-tradeoff input")
     labels = [box.find_element(By.XPATH, "..").text.strip() for box in boxes]
     boxes[labels.index("search")].click()

@@ -109,6 +109,23 @@ function explain(svg, describe) {
 }
 function dimmed(family) { return isolation.family !== null && family !== "" && family !== isolation.family ? " dim" : ""; }
 
+// Mean of each swept point over its seeds, and of these the ones that no other dominates.
+function sweptFront(kept, values, higherX, higherY) {
+  const sums = new Map();
+  for (const i of kept) {
+    const d = DATA.points[i];
+    if (!DATA.variants[d[0]].swept) continue;
+    const [a, b] = values(d), sum = sums.get(d[0]) || [0, 0, 0];
+    sums.set(d[0], [sum[0] + a, sum[1] + b, sum[2] + 1]);
+  }
+  const means = Array.from(sums.values(), ([a, b, n]) => [a / n, b / n]);
+  const better = (p, q, higher) => (higher ? p - q : q - p);
+  return means.filter((p) => !means.some((q) => {
+    const dx = better(q[0], p[0], higherX), dy = better(q[1], p[1], higherY);
+    return dx >= 0 && dy >= 0 && dx + dy > 0;
+  })).sort((p, q) => p[0] - q[0]);
+}
+
 // ---- Trade-off: every trial on two metrics.
 const PHASE_NAMES = { replicate: "replicates", fixed_weights: "fixed weights", weight_sweep: "weight sweep", sensitivity: "sensitivity", search: "search" };
 function tradeoff(root) {
@@ -145,6 +162,10 @@ function tradeoff(root) {
     if (!kept.length) { plot.prepend(`No trial has these values on ${split}.`); }
     if (base[state.x] !== null) svgNode("line", { x1: f.x(base[state.x]), x2: f.x(base[state.x]), y1: f.m.top, y2: f.height - f.m.bottom, class: "reference" }, f.svg);
     if (base[state.y] !== null) svgNode("line", { y1: f.y(base[state.y]), y2: f.y(base[state.y]), x1: f.m.left, x2: f.width - f.m.right, class: "reference" }, f.svg);
+    const front = sweptFront(kept, values, DATA.metrics[state.x].higher, DATA.metrics[state.y].higher);
+    if (front.length > 1) {
+      svgNode("path", { d: front.map(([a, b], t) => `${t ? "L" : "M"}${f.x(a).toFixed(1)},${f.y(b).toFixed(1)}`).join(""), class: "front" }, f.svg);
+    }
     const order = { weight_sweep: 0, search: 1, sensitivity: 2, fixed_weights: 3, replicate: 4 };
     kept.sort((i, j) => order[DATA.phases[DATA.points[i][1]]] - order[DATA.phases[DATA.points[j][1]]]);
     const marks = svgNode("g", { class: "marks" }, f.svg);
