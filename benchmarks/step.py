@@ -7,8 +7,8 @@ time: LS (one backward pass of the summed losses) and the bare K-backward (``tor
 per task), both plain PyTorch. A step is: clear gradients, forward, losses, backward. Passes that a
 declared need costs whoever takes them (FAMO's losses after the step, further batches) are shown as
 "serve" and counted in no ratio. Ratios are medians over rounds. "extra memory" is the peak of a
-method's first step above that of its floor (LS for methods with one pass, else the K-backward), in
-units of one (K, m) buffer.
+method's first step above that of its floor (LS for methods with one pass, else the larger of LS and
+the K-backward), in units of one (K, m) buffer.
 
 The process exits with 1 and names the bars that were missed.
 """
@@ -114,14 +114,15 @@ def memory_of(case: Case, contenders: list[Contender]) -> dict[str, float]:
     """Peak of a step above its floor's, in (K, m) buffers."""
     buffer = case.count * case.size * 4
     peaks = {contender.name: peak_bytes(case, contender) for contender in contenders}
+    one, several = peaks[LS], max(peaks[LS], peaks[K_BACKWARD])
     return {
-        contender.name: (peaks[contender.name] - peaks[floor_of(contender)]) / buffer
+        contender.name: (peaks[contender.name] - (one if one_pass(contender) else several)) / buffer
         for contender in contenders
     }
 
 
-def floor_of(contender: Contender) -> str:
-    return LS if contender.kind in ("loss", "features") or contender.name == LS else K_BACKWARD
+def one_pass(contender: Contender) -> bool:
+    return contender.kind in ("loss", "features") or contender.name == LS
 
 
 def missed_bars(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -63,7 +63,7 @@ _BATCHED = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ParameterPlan:
     """The way of one shared parameter.
 
@@ -74,13 +74,13 @@ class ParameterPlan:
         reason: Why this way, in a few words.
     """
 
-    parameter: Tensor
+    parameter: Tensor = field(repr=False)
     way: str
-    uses: tuple[LayerUse, ...]
+    uses: tuple[LayerUse, ...] = field(repr=False)
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GramPlan:
     """How a step finds the Gram matrix; ``str(plan)`` is a line for logs.
 
