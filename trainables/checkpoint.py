@@ -20,7 +20,7 @@ from mtl_methods.errors import FairsweepError
 from trainables.errors import CorruptFileError
 from trainables.files import write_atomically
 
-__all__ = ["checkpoint_path", "load_checkpoint", "save_checkpoint"]
+__all__ = ["best_checkpoint_path", "checkpoint_path", "load_checkpoint", "save_checkpoint"]
 
 _MAGIC = b"fairsweep-checkpoint 1 "
 _HEADER = len(_MAGIC) + 64 + 1
@@ -29,6 +29,11 @@ _HEADER = len(_MAGIC) + 64 + 1
 def checkpoint_path(results_dir: str | Path, trial_id: str) -> Path:
     """Where the last checkpoint of a trial lies in a results folder."""
     return Path(results_dir) / "checkpoints" / trial_id / "last.pt"
+
+
+def best_checkpoint_path(results_dir: str | Path, trial_id: str) -> Path:
+    """Where the parameters of a trial's best epoch lie, if they were kept."""
+    return checkpoint_path(results_dir, trial_id).with_name("best.pt")
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:

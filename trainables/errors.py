@@ -5,6 +5,7 @@ from __future__ import annotations
 from mtl_methods.errors import FairsweepError
 
 __all__ = [
+    "CheckpointNotKeptError",
     "CorruptFileError",
     "DataFormatError",
     "DataNotFoundError",
@@ -42,6 +43,10 @@ class DivergedError(FairsweepError, FloatingPointError):
 
 class CorruptFileError(FairsweepError):
     """A file's content is not what its checksum says, or cannot be read."""
+
+
+class CheckpointNotKeptError(FairsweepError):
+    """The parameters of a trial's best epoch were not kept when it ended."""
 
 
 class DataNotFoundError(FairsweepError):

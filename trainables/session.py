@@ -19,7 +19,12 @@ from typing import Any
 
 import torch
 
-from trainables.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from trainables.checkpoint import (
+    best_checkpoint_path,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
 from trainables.data import DataCache
 from trainables.errors import CorruptFileError, DivergedError
 from trainables.record import FORMAT, read_record, record_path, write_record
@@ -260,7 +265,7 @@ class TrialSession:
                 "model": dict(trainer.model.state_dict()),
                 "method": trainer.method.state_dict(),
             }
-            save_checkpoint(folder / "best.pt", best_payload)
+            save_checkpoint(best_checkpoint_path(self._results_dir, self.trial_id), best_payload)
         write_record(record_path(self._results_dir, self.trial_id), self.record)
         # Only now: a trial that is killed before its record exists must find its checkpoint.
         checkpoint_path(self._results_dir, self.trial_id).unlink(missing_ok=True)
