@@ -1,4 +1,4 @@
-"""The command line: ``fairsweep run | check | report | methods | problems | data``."""
+"""The command line: ``fairsweep run | check | report | methods | problems | data | flatness``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from sweeps.data_commands import data_app
+from sweeps.flatness_command import flatness
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app)
+app.command()(flatness)
 
 StudyArgument = Annotated[
     str,

@@ -5,9 +5,10 @@
 ``manifest.json``       versions, hardware, problem, methods, budgets (:mod:`sweeps.manifest`)
 ``ledger/``             one file for each trial that ended: the record of truth
 ``search/``             what each search asked its sampler for
-``checkpoints/``        where unfinished trials continue
+``checkpoints/``        where unfinished trials continue; the best epochs that are kept
 ``trials.parquet``      one row for each trial that ended (:mod:`sweeps.tables`)
 ``epochs.parquet``      one row for each of their epochs
+``flatness.csv``        written on demand by ``fairsweep flatness`` (:mod:`sweeps.flatness_table`)
 ``fairsweep.log``       what happened, line by line; Ray's own messages are in ``ray.log``
 ======================  ===========================================================================
 """

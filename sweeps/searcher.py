@@ -58,7 +58,8 @@ class PlanSearcher(_NotPickled, Searcher):
     Args:
         plan: What is to be run.
         results: The results folder, absolute.
-        resources: How often trials checkpoint and are tried again, and whether they have a GPU.
+        resources: How often trials checkpoint, whether the best epoch is kept, how often trials
+            are tried again, and whether they have a GPU.
         slots: How many trials run at once.
         events: Told of everything that happens.
         first: The first trial, which has been taken from the plan already.
@@ -123,6 +124,7 @@ class PlanSearcher(_NotPickled, Searcher):
             "phase": trial.phase,
             "results_dir": str(self._results),
             "checkpoint_every_s": self._resources.checkpoint_every_seconds,
+            "keep_best": self._resources.keep_checkpoints == "best" and trial.spec["evaluate_test"],
             "device": "cuda" if self._resources.gpus_per_trial else "cpu",
         }
 

@@ -279,12 +279,17 @@ class WeightSweep(Section):
 
 
 class Resources(Section):
-    """What one trial takes and how many run at once (``null``: as many as fit)."""
+    """What one trial takes and how many run at once (``null``: as many as fit).
+
+    ``keep_checkpoints``: ``best`` keeps the parameters of the best epoch of every trial that reads
+    the test split (``checkpoints/<trial_id>/best.pt``), ``none`` keeps none.
+    """
 
     cpus_per_trial: int = Field(default=1, ge=1)
     gpus_per_trial: float = Field(default=0.0, ge=0.0)
     concurrent: int | None = Field(default=None, ge=1)
     checkpoint_every_seconds: float = Field(default=30.0, ge=0.0)
+    keep_checkpoints: Literal["best", "none"] = "best"
     retries: int = Field(default=2, ge=0)
 
 
