@@ -35,6 +35,8 @@ def accumulate(
 ) -> None:
     """Adds ``scale * gradient`` to ``.grad`` of each parameter.
 
+    A fresh ``.grad`` has the type and the memory layout of its parameter, as autograd's has.
+
     Args:
         parameters: Leaves.
         gradients: One gradient each, ``None`` for none.
@@ -50,12 +52,27 @@ def accumulate(
             value = value * scale
         elif not owned and parameter.grad is None:
             value = value.clone()
-        if value.dtype != parameter.dtype:
-            value = value.to(parameter.dtype)
-        if parameter.grad is None:
-            parameter.grad = value
-        else:
-            parameter.grad += value
+        _add(parameter, value)
+
+
+def _add(parameter: Tensor, value: Tensor) -> None:
+    """Adds a value to ``.grad``, or makes it ``.grad`` where there is none and it fits.
+
+    Fused optimisers (torch 2.13, CPU) pair the elements of parameter and gradient by their place
+    in memory without a look at strides, so that another layout would move the wrong elements.
+    """
+    if value.dtype != parameter.dtype:
+        value = value.to(parameter.dtype)
+    if parameter.grad is not None:
+        parameter.grad += value
+    elif (
+        value.layout is not torch.strided
+        or (value.is_contiguous() and parameter.is_contiguous())
+        or value.stride() == parameter.stride()
+    ):
+        parameter.grad = value
+    else:
+        parameter.grad = torch.empty_like(parameter).copy_(value)
 
 
 def accumulate_weighted(
@@ -64,6 +81,8 @@ def accumulate_weighted(
     factors: Sequence[float],
 ) -> None:
     """Adds ``factors[i] * gradients[i]`` to ``.grad`` of each parameter, in few calls.
+
+    A fresh ``.grad`` has the type and the memory layout of its parameter.
 
     Args:
         parameters: Leaves; one may come several times.
@@ -82,7 +101,7 @@ def accumulate_weighted(
             and address
             and parameter.grad is None
             and gradient.dtype == parameter.dtype
-            and gradient.is_contiguous()
+            and gradient.stride() == parameter.stride()
             and address not in taken
         ):
             parameter.grad = gradient.detach()
@@ -94,12 +113,7 @@ def accumulate_weighted(
     with torch.no_grad():
         values = torch._foreach_mul([g for _, g, _ in kept], [factor for _, _, factor in kept])
     for (parameter, _, _), value in zip(kept, values, strict=True):
-        if value.dtype != parameter.dtype:
-            value = value.to(parameter.dtype)
-        if parameter.grad is None:
-            parameter.grad = value
-        else:
-            parameter.grad += value
+        _add(parameter, value)
 
 
 def backward_weighted(
