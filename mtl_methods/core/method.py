@@ -68,7 +68,8 @@ class Method(Configurable, ABC):
         self.generator = torch.Generator()
         self.counters: dict[str, int] = {}
         self.last_step = StepRecord()
-        self._own_versions: tuple[int, ...] | None = None
+        self._own_before: list[Tensor] | None = None
+        self._own_watched = True
         self._warned: set[str] = set()
 
     @property
@@ -174,7 +175,8 @@ class Method(Configurable, ABC):
         """
         inputs = checked_inputs(self, losses, shared, heads, features, grad_scale, extra)
         self.last_step = StepRecord(tasks=inputs.tasks)
-        self._warn_if_never_updated()
+        if self._own_watched:
+            self._warn_if_never_updated(inputs.shared)
         self._step(inputs)
         self._tell_in_order_of(losses)
         for event in self.last_step.events:
@@ -292,6 +294,7 @@ class Method(Configurable, ABC):
                     f"this method for {', '.join(self.tasks)}"
                 )
         self.own.load_state_dict(dict(own))
+        self._own_before = None
         self.state = copy.deepcopy(dict(state["state"]))
         self.generator.set_state(state["generator"].clone())
         self.counters = dict(state["counters"])
@@ -329,22 +332,39 @@ class Method(Configurable, ABC):
         if record.gram is not None:
             record.gram = record.gram[np.ix_(order, order)]
 
-    def _warn_if_never_updated(self) -> None:
+    def _warn_if_never_updated(self, shared: Sequence[Tensor]) -> None:
         """Warns once if own parameters got gradients but no optimiser has moved them.
 
         Uncertainty weighting whose variances never reached the optimiser is equal weighting under
         another name; published comparisons contain it.
+
+        Values are compared, since fused optimisers leave versions alone, and only until the first
+        change. While the gradients of several batches are being accumulated, no optimiser was to
+        move anything: the shared parameters have gradients then.
         """
         own = list(self.own.parameters())
-        if not own or "never_updated" in self._warned:
+        if not own:
+            self._own_watched = False
             return
-        versions = tuple(parameter._version for parameter in own)
-        moved = self._own_versions is None or versions != self._own_versions
-        if not moved and any(p.grad is not None and bool(p.grad.any()) for p in own):
-            self._warned.add("never_updated")
+        before = self._own_before
+        if before is None:
+            self._own_before = [parameter.detach().clone() for parameter in own]
+            return
+        moved = any(
+            now.device != was.device or now.dtype != was.dtype or not torch.equal(now, was)
+            for now, was in zip(own, before, strict=True)
+        )
+        if not moved and (not _any_gradient(own) or _any_gradient(shared)):
+            return
+        self._own_watched, self._own_before = False, None
+        if not moved:
             logger.warning(
                 "%s: its parameters did not change since the last step; "
                 "add method.parameters() to the optimiser",
                 self.name,
             )
-        self._own_versions = versions
+
+
+def _any_gradient(parameters: Iterable[Tensor]) -> bool:
+    """Whether a parameter has a gradient that is not zero throughout."""
+    return any(p.grad is not None and bool(p.grad.any()) for p in parameters)
