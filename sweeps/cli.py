@@ -1,4 +1,4 @@
-"""The command line: ``fairsweep run | check | report | methods | problems | data | flatness``."""
+"""The command line: running and checking studies, reports, listings, data, further analyses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from sweeps.analysis_commands import audit, compare
 from sweeps.data_commands import data_app
 from sweeps.flatness_command import flatness
 
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 app.add_typer(data_app)
 app.command()(flatness)
+app.command()(compare)
+app.command()(audit)
 
 StudyArgument = Annotated[
     str,
