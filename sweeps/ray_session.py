@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ logger = logging.getLogger("sweeps")
 # Trials pass their data through the object store once; results are small.
 _OBJECT_STORE_BYTES = 256 * 2**20
 _LOOPBACK = "127.0.0.1"
+_TOKEN = secrets.token_hex(32)
+_CONNECT_SECONDS = 5.0
 
 
 @dataclass
@@ -64,16 +68,30 @@ def environment(pending: int, *, local: bool) -> dict[str, str]:
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_BACKEND_LOG_LEVEL": "error",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # Opt in to what Ray would otherwise warn about at every start.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     if local:
+        # A token of this run's own: nothing is written to the home folder, which may be read-only.
+        settings["RAY_AUTH_MODE"] = "token"
+        settings["RAY_AUTH_TOKEN"] = _TOKEN
         # Workers at nice 15, Ray's default, lose to everything else on the machine.
         settings["RAY_worker_niceness"] = "0"
         # Bind every server to the loopback interface, as Ray does on macOS and Windows.
         settings["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    elif _has_token():
+        # Ray only looks for the token it keeps if it is told to.
+        settings["RAY_AUTH_MODE"] = "token"
     return settings
+
+
+def _has_token() -> bool:
+    """Whether there is a token for clusters where Ray keeps it."""
+    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
+        return True
+    return (Path.home() / ".ray" / "auth_token").is_file()
 
 
 @contextlib.contextmanager
@@ -115,6 +133,9 @@ def _init(resources: Resources, slots: int, address: str | None) -> None:
 
     try:
         if address is not None:
+            _knock(address)
+            if os.environ.get("RAY_AUTH_MODE") == "token":
+                logger.info("joining with Ray's token (RAY_AUTH_MODE=disabled if it has none)")
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
         # "local" starts a Ray even where RAY_ADDRESS or an earlier "ray start" points to another.
@@ -130,6 +151,17 @@ def _init(resources: Resources, slots: int, address: str | None) -> None:
         reason = str(error).strip().splitlines()
         what = f"the Ray cluster at {address} cannot be reached" if address else "Ray did not start"
         raise RunError(f"{what}: {reason[0] if reason else type(error).__name__}") from error
+
+
+def _knock(address: str) -> None:
+    """Tries whether anything listens at an address; Ray itself would try for minutes.
+
+    Raises:
+        OSError: If not.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
 def default_slots(resources: Resources) -> int:

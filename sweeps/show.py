@@ -75,7 +75,7 @@ def _value(mean: Any, error: Any) -> str:
         return "–"
     if error is None or math.isnan(error):
         return f"{mean:.3g}"
-    return f"{mean:.3g} ± {error:.1g}"
+    return f"{mean:.3g} ± {error:.2g}"
 
 
 # ------------------------------------------------------------------ check
