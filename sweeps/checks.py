@@ -67,7 +67,7 @@ def _check_needs(resolved: ResolvedStudy) -> None:
     for index, candidate in enumerate(resolved.candidates):
         needs, name = candidate.info.needs, candidate.method
         if not needs <= SERVED_NEEDS:  # what is left depends on the model
-            unserved = unserved_needs(needs, resolved.problem.build_model().heads)
+            unserved = unserved_needs(needs, dict(resolved.problem.build_model().heads.items()))
             if unserved:
                 raise StudyError(
                     f"methods.{index}: {name} needs {', '.join(unserved)} in "
@@ -122,11 +122,7 @@ def _check_trials(resolved: ResolvedStudy) -> None:
     if needed - known:
         raise StudyError(f"this installation lacks the method {min(needed - known)}")
     for candidate in (*resolved.candidates, *resolved.baselines):
-        point = {
-            dimension.name: dimension.choices[0] if dimension.choices else dimension.low
-            for dimension in candidate.space.dimensions()
-        }
-        configuration = candidate.space.configuration(point)
+        configuration = candidate.space.configuration(candidate.space.corner())
         try:
             resolved.trial("check", candidate, configuration, resolved.study.seed, reference=None)
         except FairsweepError as error:
