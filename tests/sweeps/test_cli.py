@@ -77,7 +77,7 @@ def test_bad_input_is_one_sentence_and_code_2_before_ray(
     [
         (["rnu"], "No such command"),
         (["run"], "Missing argument"),
-        (["run", "quickstrat"], "packaged study: quickstart"),
+        (["run", "quickstrat"], "(did you mean 'quickstart'?)"),
         (["check", "nothing.yaml"], "does not exist"),
         (["methods", "fairgard"], "did you mean 'fairgrad'"),
         (["problems", "digits"], "valid: "),
