@@ -12,6 +12,7 @@ from sweeps_fakes import execute, make_plan, resolved_study, study_data
 
 import sweeps.cli
 from sweeps.results import ResultsFolder
+from trainables.record import read_record, write_record
 
 
 def fairsweep(
@@ -153,6 +154,24 @@ def test_report_rebuilds_everything_from_the_ledger(tmp_path: Path, command: obj
         assert (results / name).stat().st_size > 0
     assert "fairgrad" in out
     assert str(results / "report.html") in out
+
+
+def test_records_of_trials_that_nobody_plans_do_not_empty_the_tables(
+    tmp_path: Path, command: object
+) -> None:
+    results = tmp_path / "r"
+    with ResultsFolder(results, resolved_study()):
+        execute(make_plan(resolved_study(), results), results)
+    for path in (results / "ledger").iterdir():
+        record = read_record(path)
+        record["trial_id"] = path.stem[::-1]
+        write_record(path.with_stem(path.stem[::-1]), record)
+        path.unlink()
+    code, _, err = command("report", str(results))  # type: ignore[operator]
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "none of the" in err
+    assert not (results / "trials.parquet").exists()
 
 
 @pytest.mark.usefixtures("no_report")
