@@ -67,7 +67,7 @@ def _check_needs(resolved: ResolvedStudy) -> None:
     for index, candidate in enumerate(resolved.candidates):
         needs, name = candidate.info.needs, candidate.method
         if not needs <= SERVED_NEEDS:  # what is left depends on the model
-            unserved = unserved_needs(needs, dict(resolved.problem.build_model().heads.items()))
+            unserved = unserved_needs(needs, resolved.problem.build_model().heads)
             if unserved:
                 raise StudyError(
                     f"methods.{index}: {name} needs {', '.join(unserved)} in "

@@ -68,7 +68,6 @@ def environment(pending: int, *, local: bool) -> dict[str, str]:
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_BACKEND_LOG_LEVEL": "error",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         # Opt in to what Ray would otherwise warn about at every start.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
