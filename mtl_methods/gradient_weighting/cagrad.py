@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.gradient_weighting import Combination, GramWeighting
+from mtl_methods.core.gradient_weighting import Combination
 from mtl_methods.core.method import StepInputs
+from mtl_methods.gradient_weighting.common import KeepsZeroGradients
 from mtl_methods.solvers.cagrad import solve_cagrad
 
 __all__ = ["CAGrad"]
 
 
-class CAGrad(GramWeighting):
+class CAGrad(KeepsZeroGradients):
     """Improves the worst task as much as possible without leaving the mean gradient by far.
 
     The update ``d`` maximises ``min_k g_k . d`` over ``||d - g_0|| <= c ||g_0||`` with the mean
@@ -25,6 +26,10 @@ class CAGrad(GramWeighting):
 
     Where ``g_w = 0`` is optimal (Pareto-stationary), no update improves the worst task: the one
     nearest to ``g_0`` that worsens no task is taken, counted as ``pareto_stationary``.
+
+    A task whose gradient is zero counts as any other: the mean is over all K tasks, and no update
+    has a worst rate above 0, so that such a step is stationary as above, unless every update of
+    the ball worsens a task.
 
     Source: Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning" (NeurIPS 2021),
     equations 3 and 4, Algorithm 1.

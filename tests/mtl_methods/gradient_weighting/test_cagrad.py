@@ -65,3 +65,38 @@ def test_heads_are_unweighted_unless_told():
 def test_c_has_a_range():
     with pytest.raises(ConfigurationError, match=r"c = -0\.1.*>= 0"):
         make_method("cagrad", c=-0.1)
+
+
+WITH_ZERO = {
+    "orthogonal": [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]],
+    "conflicting": [[0.0, 0.0], [1.0, 0.0], [-0.5, 1.0]],
+    "out of reach": [[0.0, 0.0], [4.0, 0.2], [-1.0, 0.2]],
+    "alone": [[0.0, 0.0], [3.0, 4.0]],
+    "all zero": [[0.0, 0.0], [0.0, 0.0]],
+}
+
+
+@pytest.mark.parametrize("c", [0.0, 0.1, 0.4, 0.9])
+@pytest.mark.parametrize("what", WITH_ZERO)
+def test_zero_gradient_counts_in_the_mean(what, c):
+    """The ball is around the mean over all K tasks, and the update is the best one in it."""
+    gradients = torch.tensor(WITH_ZERO[what], dtype=torch.float64)
+    mean = gradients.mean(0)
+    method, outcome = step(gradients, c=c)
+    assert method.counters["zero_gradient"] == 1
+    radius = c * float(mean.norm())
+    assert float((outcome.written - mean).norm()) <= radius * (1 + 1e-9) + 1e-15
+    worst = float((gradients @ outcome.written).min())
+    around = torch.linspace(0.0, 2 * torch.pi, 3601, dtype=torch.float64)
+    circle = mean + radius * torch.stack([around.cos(), around.sin()], 1)
+    assert float((circle @ gradients.T).amin(1).max()) <= worst + 1e-9
+    if c == 0.0:
+        assert outcome.weights.tolist() == pytest.approx([1 / len(gradients)] * len(gradients))
+
+
+def test_zero_gradient_is_stationary_and_its_head_trains_on():
+    gradients = torch.tensor(WITH_ZERO["orthogonal"], dtype=torch.float64)
+    method, outcome = step(gradients, c=0.4, head_weighting="same")
+    assert method.counters == {"zero_gradient": 1, "pareto_stationary": 1}
+    assert outcome.written.tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert [float(head) for _, head in outcome.heads.values()] == pytest.approx([1 / 3] * 3)
