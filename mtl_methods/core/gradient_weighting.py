@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways, without_autocast
-from mtl_methods.errors import NonFiniteGradientError
+from mtl_methods.errors import NonFiniteGradientError, SolverError
 from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
 
 __all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeighting"]
@@ -140,6 +141,7 @@ class GradientWeighting(Method):
             self._event(name, sentence)
         effective = None if decision.weights is None else decision.weights * scales
         if effective is not None:
+            self._check_range(effective, raw.dtype, inputs.tasks)
             self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
@@ -148,6 +150,18 @@ class GradientWeighting(Method):
             scales if same is None or self.head_weighting == "unit" else same * scales
         )
         self._write(gradients, how, self._head_factors, inputs)
+
+    def _check_range(
+        self, weights: NDArray[np.float64], dtype: torch.dtype, tasks: Sequence[str]
+    ) -> None:
+        """Refuses weights that the gradients' type cannot hold: the update would be NaN."""
+        largest = int(np.argmax(np.abs(weights)))
+        if not abs(weights[largest]) <= torch.finfo(dtype).max:
+            raise SolverError(
+                f"{self.name}: the weight of task {tasks[largest]!r} is {weights[largest]:.3g}, "
+                f"beyond the range of {dtype}, because the gradients are almost 0; rescale the "
+                "losses or train in float64"
+            )
 
     def _differentiate(self, inputs: StepInputs) -> TaskGradients | FactoredGradients:
         """The task gradients: their matrix, or factors of it where the Gram matrix is enough."""
