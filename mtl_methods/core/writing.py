@@ -82,32 +82,20 @@ def accumulate_weighted(
 ) -> None:
     """Adds ``factors[i] * gradients[i]`` to ``.grad`` of each parameter, in few calls.
 
-    A fresh ``.grad`` has the type and the memory layout of its parameter.
+    A fresh ``.grad`` has the type and the memory layout of its parameter. No gradient is given
+    away as it is: whether autograd, or a function of the user's, still holds its memory or handed
+    it to another leaf too cannot be known, and optimisers and clipping write into ``.grad``.
 
     Args:
         parameters: Leaves; one may come several times.
-        gradients: One gradient each as autograd returned it, ``None`` for none. They are given
-            away: one that shares its memory with no other may become a ``.grad``.
+        gradients: One gradient each as autograd returned it, ``None`` for none.
         factors: One number each.
     """
-    taken: set[int] = set()
-    kept: list[tuple[Tensor, Tensor, float]] = []
-    for parameter, gradient, factor in zip(parameters, gradients, factors, strict=True):
-        if gradient is None:
-            continue
-        address = gradient.data_ptr() if gradient.layout is torch.strided else 0
-        if (
-            factor == 1.0
-            and address
-            and parameter.grad is None
-            and gradient.dtype == parameter.dtype
-            and gradient.stride() == parameter.stride()
-            and address not in taken
-        ):
-            parameter.grad = gradient.detach()
-        else:
-            kept.append((parameter, gradient, factor))
-        taken.add(address)
+    kept = [
+        (parameter, gradient, factor)
+        for parameter, gradient, factor in zip(parameters, gradients, factors, strict=True)
+        if gradient is not None
+    ]
     if not kept:
         return
     with torch.no_grad():

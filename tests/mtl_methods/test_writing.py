@@ -61,6 +61,46 @@ def test_expanded_and_sparse_gradients():
     assert table.weight.grad.to_dense()[1].tolist() == [1.0, 1.0]
 
 
+def test_head_gradients_that_share_memory_are_kept_apart():
+    torch.manual_seed(0)
+    p, a, b, c = (torch.randn(n, requires_grad=True) for n in (4, 4, 2, 2))
+
+    def step():
+        losses = {
+            "one": ((torch.cat([b, c]) + a) * p).sum() ** 2,
+            "two": (p**2).sum(),
+        }
+        make_method("fairgrad").backward(losses, [p])
+
+    step()
+    once = [leaf.grad.clone() for leaf in (a, b, c)]
+    step()
+    for leaf, gradient in zip((a, b, c), once, strict=True):
+        torch.testing.assert_close(leaf.grad, 2.0 * gradient)
+
+
+@pytest.mark.parametrize("gram_path", ["plain", "exact"])
+def test_a_gradient_that_a_function_keeps_is_left_to_it(gram_path):
+    kept = torch.full((3,), 7.0)
+
+    class Constant(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, head):
+            return x.sum() + head.sum()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient.expand(3), kept
+
+    layer, head = nn.Linear(3, 3), torch.zeros(3, requires_grad=True)
+    features = layer(torch.ones(3))
+    losses = {"one": Constant.apply(features, head), "two": features.square().sum()}
+    make_method("fairgrad", gram_path=gram_path).backward(losses, layer.parameters())
+    assert head.grad.tolist() == [7.0] * 3
+    head.grad.mul_(0.0)
+    assert kept.tolist() == [7.0] * 3
+
+
 class Dense(nn.Module):
     """Convolutions all the way, as for dense prediction."""
 
