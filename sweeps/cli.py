@@ -226,7 +226,7 @@ NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Deta
 
 @app.command()
 def methods(name: NameArgument = None) -> None:
-    """List the methods, or one with its hyper-parameters, ranges and sources."""
+    """List methods and loss transforms, or one with rule, hyper-parameters, ranges, sources."""
     from sweeps.show import method_details, method_list
 
     _console().print(method_list() if name is None else method_details(name))

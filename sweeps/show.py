@@ -14,6 +14,7 @@ from rich.text import Text
 from sweeps.progress import duration
 
 if TYPE_CHECKING:
+    from mtl_methods import MethodInfo, TransformInfo
     from mtl_methods.configuration import HyperParameter
     from sweeps.resolved import ResolvedStudy
 
@@ -136,35 +137,54 @@ def _composition(resolved: ResolvedStudy, phase: str) -> str:
 # ------------------------------------------------------------------ methods
 
 
-def method_list() -> Table:
-    """All methods with what they search."""
-    from mtl_methods import list_methods
+def method_list() -> RenderableType:
+    """All methods, and the loss transforms that go before them."""
+    from mtl_methods import list_methods, list_transforms
 
-    table = _table("method", "what it does", "backward passes", "searched by default")
+    methods = _table("method", "family", "what it does", "backward passes", "paper")
     for name, info in list_methods().items():
-        searched = [p.name for p in info.hyperparameters if p.search is not None]
-        _add(table, [name, info.summary, info.backward_passes, ", ".join(searched)])
-    return table
+        _add(methods, [name, info.family, info.summary, info.backward_passes, info.paper])
+    transforms = _table(
+        *("transform", "what it does", "rule", "paper"),
+        title="loss transforms, written before a method: log+uw",
+    )
+    for name, transform in list_transforms().items():
+        _add(transforms, [name, transform.summary, transform.equation, transform.paper])
+    return Group(methods, transforms)
 
 
 def method_details(name: str) -> RenderableType:
-    """One method: description, source, needs, hyper-parameters.
+    """One method or loss transform: description, rule, source, needs, hyper-parameters.
 
     Raises:
-        UnknownNameError: If there is no such method.
+        UnknownNameError: If there is no such method or transform.
     """
+    from mtl_methods import list_transforms
     from mtl_methods.registry import method_info
 
+    transforms = list_transforms()
+    if name in transforms:
+        transform = transforms[name]
+        usage = f"a loss transform, written before a method: {name}+ls, {name}+uw+cagrad"
+        return _declared(transform, [usage], [])
     info = method_info(name)
     needs = ", ".join(sorted(need.value for need in info.needs))
-    head = (
-        f"{info.name}: {info.summary}\n\n{info.description}\n\n"
-        f"paper: {info.paper}\nneeds: {needs}\nbackward passes: {info.backward_passes}"
-    )
-    deviations = [f"deviation: {deviation}" for deviation in info.deviations]
-    return Group(
-        Text("\n".join([head, *deviations])), _hyperparameters(info.hyperparameters, "search range")
-    )
+    cost = [
+        f"needs: {needs}",
+        f"backward passes: {info.backward_passes}",
+        f"all losses times s: weights {info.scale_law}",
+    ]
+    return _declared(info, [f"family: {info.family}"], cost)
+
+
+def _declared(
+    info: MethodInfo | TransformInfo, before: Sequence[str], after: Sequence[str]
+) -> RenderableType:
+    """What a method or a transform declares, with further lines around its rule and paper."""
+    head = f"{info.name}: {info.summary}\n\n{info.description}\n"
+    lines = [head, *before, f"rule: {info.equation}", f"paper: {info.paper}", *after]
+    lines += [f"deviation: {deviation}" for deviation in info.deviations]
+    return Group(Text("\n".join(lines)), _hyperparameters(info.hyperparameters, "search range"))
 
 
 def _hyperparameters(parameters: Sequence[HyperParameter], searched: str | None) -> RenderableType:

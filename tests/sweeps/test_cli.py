@@ -241,6 +241,43 @@ def test_methods_and_problems_are_listed_with_sources(command: object) -> None:
     assert "CL_RR" in out
 
 
+def test_the_list_names_families_papers_and_transforms(command: object) -> None:
+    from mtl_methods import list_methods, list_transforms
+
+    code, out, _ = command("methods")  # type: ignore[operator]
+    assert code == 0
+    for head in ("family", "what it does", "backward passes", "paper", "loss transforms"):
+        assert head in out
+    words = set(out.split())
+    assert words >= set(list_methods()) | set(list_transforms())
+    assert words >= {"loss", "gradient", "bilevel"}
+
+
+@pytest.mark.parametrize("name", ["cagrad", "ldc_mtl", "moml", "log+uw+cagrad"])
+def test_a_method_shows_its_rule_and_scale_law(command: object, name: str) -> None:
+    from mtl_methods import method_info
+
+    info = method_info(name)
+    code, out, _ = command("methods", name)  # type: ignore[operator]
+    assert code == 0
+    flat = " ".join(out.split())
+    assert f"rule: {info.equation}" in flat
+    assert f"all losses times s: weights {info.scale_law}" in flat
+    assert f"paper: {info.paper}" in flat
+
+
+def test_a_transform_is_shown_like_a_method(command: object) -> None:
+    from mtl_methods import list_transforms
+
+    for name, transform in list_transforms().items():
+        code, out, err = command("methods", name)  # type: ignore[operator]
+        assert code == 0, err
+        flat = " ".join(out.split())
+        assert f"rule: {transform.equation}" in flat
+        assert f"{name}+ls" in flat
+        assert all(parameter.name in out for parameter in transform.hyperparameters)
+
+
 def test_version(command: object) -> None:
     from mtl_methods import __version__
 
