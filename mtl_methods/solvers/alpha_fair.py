@@ -34,8 +34,8 @@ _FAR = 2.0
 _PATIENCE = 8
 """Newton steps after which a missing solution is looked for, and steps are guarded."""
 
-_STALL = 3
-"""Steps without a better residual after which it is asked whether rounding is reached."""
+_STALL = 1
+"""Steps without a better residual after which it is asked whether rounding is all that is left."""
 
 _ROUNDED = 1e-8
 """Residual that is good enough where rounding allows no smaller one."""
@@ -380,12 +380,14 @@ def _guarded(
         return quadratic - concave, quadratic + abs(concave)
 
     before, scale = potential(v, log_v)
+    # What F cannot tell; the products cancel where gradients nearly oppose each other.
+    blur = 1e-13 * scale + (v.size + 2.0) * EPSILON * float(v @ (np.abs(cosines) @ v))
     slope = float(descent @ (change * v))
     step = 1.0
     log_change = _curve(change, p)
     for _ in range(_HALVINGS):
         after, _ = potential(v * np.exp(log_change), log_v + log_change)
-        if after <= before - 1e-4 * step * slope + 1e-13 * scale:
+        if after <= before - 1e-4 * step * slope + blur:
             break
         step *= 0.5
         log_change = _curve(step * change, p)

@@ -225,6 +225,37 @@ class TestStationary:
         assert residual_of(0.5 * (gram + gram.T), solution.weights, 1.0 / alpha) <= 1e-8
 
 
+class TestNearlyOpposing:
+    """``v'C v`` cancels by eight digits there: what F cannot tell must not halve steps."""
+
+    def test_a_pair_that_once_took_every_step_allowed(self):
+        gram = np.array(
+            [
+                [0.5385691608603511, -0.5383223446670177],
+                [-0.5383223446670177, 0.5380776760110305],
+            ]
+        )
+        solution = solve_alpha_fair(gram, 0.5)
+        assert solution.status == "converged"
+        assert residual_of(gram, solution.weights, 0.5) <= 1e-8
+        assert solution.iterations <= 20
+
+    @pytest.mark.parametrize("p", [0.1, 0.5, 1.0, 2.0])
+    def test_pairs_end_where_rounding_is_reached(self, p):
+        generator = np.random.default_rng(7)
+        iterations, residuals = [], []
+        for _ in range(100):
+            first = generator.standard_normal(5)
+            rows = np.stack([first, 1e-3 * generator.standard_normal(5) - first])
+            solution = solve_alpha_fair(gram_of(rows), p)
+            assert solution.status != "pareto_stationary"
+            iterations.append(solution.iterations)
+            residuals.append(residual_of(gram_of(rows), solution.weights, p))
+        assert np.median(iterations) <= 20
+        assert np.max(iterations) <= 30
+        assert np.median(residuals) <= 1e-8
+
+
 class TestReference:
     @pytest.mark.parametrize(
         "case", load_cases("FairGrad", "fairgrad"), ids=lambda case: case["id"]
