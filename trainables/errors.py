@@ -21,9 +21,10 @@ class DivergedError(FairsweepError, FloatingPointError):
     Attributes:
         kind: What was not finite: ``"loss"``, ``"gradient"``, ``"parameter"`` or
             ``"validation"``.
-        task: The task it belongs to, ``None`` where it belongs to none.
+        task: The task it belongs to, ``None`` where it belongs to none or that cannot be told.
         epoch: The epoch, counted from 1.
-        step: The step within the epoch, counted from 1; ``None`` after the last.
+        step: The step within the epoch, counted from 1; the epoch's last for what shows only
+            after its steps, in a parameter or on the validation split.
     """
 
     def __init__(

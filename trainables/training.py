@@ -39,6 +39,7 @@ from torch import Tensor
 from mtl_methods import Need
 from mtl_methods.errors import NonFiniteGradientError, NonFiniteLossError
 from trainables.data import SplitTensors, count_items, iterate
+from trainables.divergence import suspect
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
@@ -155,14 +156,14 @@ class Trainer:
         with self._random.active():
             statistics = EpochStatistics(self._tasks)
             started = time.perf_counter()
-            self._train(statistics)
+            steps = self._train(statistics)
             train_seconds = time.perf_counter() - started
-            self._check_parameters()
+            self._check_parameters(steps)
             row: Row = {"epoch": self.epoch + 1}
             row.update(statistics.row(clipping=self.spec.training.clip_grad_norm is not None))
             row["train_seconds"] = train_seconds
             row["lr"] = self._optimizer.param_groups[0]["lr"]
-            drops = self._validate(row, statistics.trained)
+            drops = self._validate(row, statistics.trained, steps)
             wants_drops = Need.PERFORMANCE_DROPS in self.method.needs
             self.method.end_epoch(
                 epoch=self.epoch,
@@ -174,8 +175,10 @@ class Trainer:
             self._remember(row)
         return row
 
-    def _train(self, statistics: EpochStatistics) -> None:
+    def _train(self, statistics: EpochStatistics) -> int:
+        """Trains one epoch; returns its number of steps."""
         self.model.train()
+        step = 0
         batches = iterate(
             self.problem,
             self._data["train"],
@@ -190,6 +193,7 @@ class Trainer:
                 raise self._diverged("loss", str(error), error.task, step) from error
             except NonFiniteGradientError as error:
                 raise self._diverged("gradient", str(error), error.task, step) from error
+        return step
 
     def _step(
         self, batch: Mapping[str, Tensor], items: int, step: int, statistics: EpochStatistics
@@ -211,8 +215,8 @@ class Trainer:
         self.method.backward(
             losses, self._shared, features=features if Need.FEATURES in needs else None, **extra
         )
-        grad_norm, clipped = self._clip(step)
         values = {task: loss.item() for task, loss in losses.items()}
+        grad_norm, clipped = self._clip(step, values)
         self._optimizer.step()
         statistics.add_step(
             values, items, self.method.last_step, grad_norm=grad_norm, clipped=clipped
@@ -254,25 +258,26 @@ class Trainer:
             seed=self.spec.seed,
         )
 
-    def _clip(self, step: int) -> tuple[float, bool]:
+    def _clip(self, step: int, losses: Mapping[str, float]) -> tuple[float, bool]:
         """Norm of the model's gradient and whether it was clipped."""
         gradients = align_gradients(self._parameters)
         norm = total_norm(gradients)
         if not math.isfinite(norm):
-            raise self._diverged(
-                "gradient", f"the norm of the model's gradient is {norm}", None, step
-            )
+            task, why = suspect(self.model.head_parameters(), losses, self.method.last_step)
+            reason = f"the norm of the model's gradient is {norm}" + (f"; {why}" if why else "")
+            raise self._diverged("gradient", reason, task, step)
         limit = self.spec.training.clip_grad_norm
         return norm, limit is not None and clip_gradients(gradients, norm, limit)
 
-    def _check_parameters(self) -> None:
+    def _check_parameters(self, steps: int) -> None:
         for name, parameter in self.model.named_parameters():
             if not bool(torch.isfinite(parameter).all()):
-                raise self._diverged("parameter", f"the parameter {name} is not finite", None, None)
+                reason = f"the parameter {name} is not finite"
+                raise self._diverged("parameter", reason, None, steps)
         for position, parameter in enumerate(self._own):
             if not bool(torch.isfinite(parameter).all()):
                 raise self._diverged(
-                    "parameter", f"parameter {position} of the method is not finite", None, None
+                    "parameter", f"parameter {position} of the method is not finite", None, steps
                 )
 
     def _count_events(self) -> dict[str, int]:
@@ -288,13 +293,13 @@ class Trainer:
 
     # --------------------------------------------------------------- validation
 
-    def _validate(self, row: Row, trained: tuple[str, ...]) -> dict[str, float] | None:
+    def _validate(self, row: Row, trained: tuple[str, ...], steps: int) -> dict[str, float] | None:
         """Adds the validation split's part to a row; returns the drop of each task if known."""
         losses, values = evaluate(self.problem, self.model, self._data["validation"], self._metrics)
         reference = self.spec.reference
         tasks = self.problem.tasks if reference is not None else self.problem.choose(trained)
         for task in tasks:
-            self._check_validation(task, losses[task.name], values[task.name])
+            self._check_validation(task, losses[task.name], values[task.name], steps)
             row[f"validation_loss.{task.name}"] = losses[task.name]
             for name, value in values[task.name].items():
                 row[f"validation.{task.name}.{name}"] = value
@@ -307,14 +312,16 @@ class Trainer:
         row["selection"] = selection_value(self.spec.selection, tasks, values, losses, reference)
         return drops
 
-    def _check_validation(self, task: Task, loss: float, values: Mapping[str, float]) -> None:
+    def _check_validation(
+        self, task: Task, loss: float, values: Mapping[str, float], steps: int
+    ) -> None:
         for name, value in (("loss", loss), *values.items()):
             if not math.isfinite(value):
                 raise self._diverged(
                     "validation",
                     f"the validation {name} of task {task.name!r} is {value}",
                     task.name,
-                    None,
+                    steps,
                 )
 
     def _remember(self, row: Row) -> None:

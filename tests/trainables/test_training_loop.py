@@ -3,12 +3,14 @@ from __future__ import annotations
 import logging
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from mtl_methods import Need
+from mtl_methods import Need, StepRecord
 from mtl_methods.errors import ConfigurationError
 from trainables.data import DataCache
+from trainables.divergence import suspect
 from trainables.epoch_statistics import EpochStatistics
 from trainables.errors import DivergedError
 from trainables.evaluation import evaluate
@@ -353,7 +355,7 @@ def test_a_validation_loss_that_is_not_finite(start, monkeypatch):
     with pytest.raises(DivergedError) as caught:
         trainer.run_epoch()
     error = caught.value
-    assert (error.kind, error.task, error.epoch, error.step) == ("validation", "CL", 1, None)
+    assert (error.kind, error.task, error.epoch, error.step) == ("validation", "CL", 1, 4)
 
 
 def test_a_gradient_that_is_not_finite_though_losses_are(start, monkeypatch):
@@ -362,7 +364,45 @@ def test_a_gradient_that_is_not_finite_though_losses_are(start, monkeypatch):
     first.register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(DivergedError) as caught:
         trainer.run_epoch()
-    assert (caught.value.kind, caught.value.epoch, caught.value.step) == ("gradient", 1, 1)
+    error = caught.value
+    # The shared part is spoiled after all losses came together: no task is to blame.
+    assert (error.kind, error.task, error.epoch, error.step) == ("gradient", None, 1, 1)
+
+
+@pytest.mark.parametrize("task", ["CL", "RR"])
+def test_a_gradient_that_one_head_spoils_names_its_task(start, task):
+    trainer = start("ls")
+    next(trainer.model.heads[task].parameters()).register_hook(lambda grad: grad * math.inf)
+    with pytest.raises(DivergedError, match=f"only that of task '{task}'") as caught:
+        trainer.run_epoch()
+    assert (caught.value.kind, caught.value.task) == ("gradient", task)
+
+
+def test_a_gradient_that_overflows_names_the_task_of_the_huge_loss(start, monkeypatch):
+    trainer = start("ls", batch_size=100)
+    # Finite in single precision, while the square of its gradient's norm is not.
+    spoil(monkeypatch, task="RR", at_call=2, value=1e36)
+    for parameter in trainer.model.shared_parameters():
+        parameter.register_hook(lambda grad: grad * 1e12)
+    with pytest.raises(DivergedError, match="'RR' has by far the largest weighted loss") as caught:
+        trainer.run_epoch()
+    assert (caught.value.task, caught.value.step) == ("RR", 2)
+
+
+def blame(losses, **record):
+    return suspect({}, losses, StepRecord(tasks=tuple(losses), **record))[0]
+
+
+def test_the_task_to_blame_is_named_only_where_it_can_be_told():
+    losses = {"a": 1.0, "b": 5.0, "c": 1.0}
+    assert blame(losses) is None
+    assert blame(losses | {"b": 50.0}) == "b"
+    assert blame(losses | {"b": 50.0}, weights=torch.tensor([1.0, 0.0, 100.0])) == "c"
+    assert blame(losses, weights=torch.tensor([1.0, math.nan, 1.0])) == "b"
+    assert blame(losses, weights=torch.full((3,), math.nan)) is None
+    assert blame(losses, gram=np.diag([400.0, 1.0, 1.0])) == "a"
+    assert blame(losses, gram=np.diag([4.0, 1.0, math.inf])) == "c"
+    assert blame({"a": 1.0}) == "a"
 
 
 def test_a_parameter_that_is_not_finite(start, monkeypatch):
@@ -375,8 +415,9 @@ def test_a_parameter_that_is_not_finite(start, monkeypatch):
             trainer.model.heads["CL"][0].weight[0, 0] = math.inf
 
     monkeypatch.setattr(trainer._optimizer, "step", overflow)
-    with pytest.raises(DivergedError, match=r"parameter heads\.CL\.0\.weight is not finite"):
+    with pytest.raises(DivergedError, match=r"heads\.CL\.0\.weight is not finite") as caught:
         trainer.run_epoch()
+    assert caught.value.step == 1
 
 
 def test_a_huge_learning_rate_diverges(start):
