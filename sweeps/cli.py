@@ -125,7 +125,8 @@ def run(
 ) -> None:
     """Run a study, or continue it: what has ended is never repeated.
 
-    Exit codes: 0 every trial is accounted for; 2 bad input; 3 trials failed; 130 or 143 stopped.
+    Exit codes: 0 every trial is accounted for; 2 bad input; 3 trials failed or were left out;
+    130 or 143 stopped.
     """
     from sweeps.runner import run as run_study
 
@@ -185,6 +186,10 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
             f"{record.error.get('message')}"
             for trial, record in trials
         ]
+    lines += outcome.notices
+    if outcome.left_out:
+        missing = outcome.planned - outcome.ended
+        lines.append(f"{missing} of {outcome.planned} trials were left out:")
     lines += outcome.left_out
     lines.append(f"report: {outcome.report}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

@@ -22,6 +22,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -155,6 +156,11 @@ class ResultsFolder:
             raise ResultsFolderError(
                 f"results folder {self.path} cannot be written ({error.strerror or error})"
             ) from error
+
+    def add_notices(self, notices: Sequence[str]) -> None:
+        """Writes into the manifest what did not go as the study asks, a sentence each."""
+        manifest = {**(read_manifest(self.path) or {}), "notices": list(notices)}
+        self.write("manifest.json", json.dumps(manifest, indent=1) + "\n")
 
     def write(self, name: str, text: str) -> None:
         """Writes a file of the folder, completely or not at all."""

@@ -51,6 +51,7 @@ class Outcome:
         failed: The trials that failed, with their records.
         diverged: The trials that diverged, with their records.
         left_out: One sentence for each part that could not run.
+        notices: One sentence for each result that is not what the study asked for.
         reused: How many trials an earlier run had done.
         signal: The signal that stopped the run, if one did.
         report: The report, if one was written.
@@ -63,6 +64,7 @@ class Outcome:
     failed: list[tuple[Trial, Record]] = field(default_factory=list)
     diverged: list[tuple[Trial, Record]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
     reused: int = 0
     signal: int | None = None
     report: Path | None = None
@@ -81,11 +83,10 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 only if every planned trial is accounted for and none failed."""
+        """0 only if every planned trial has ended and none failed; diverging is a result."""
         if self.signal is not None:
             return 128 + self.signal
-        unaccounted = self.planned - self.ended - sum(p.left_out for p in self.phases.values())
-        return _EXIT_FAILED if self.failed or unaccounted else 0
+        return _EXIT_FAILED if self.failed or self.ended < self.planned else 0
 
 
 def run(
@@ -141,6 +142,7 @@ class _Run:
         self.progress = Progress(self.plan)
         self.stop = StopRequest()
         self.abandoned = False
+        self.noticed = 0
 
     def run(self) -> Outcome:
         """Runs what is left and writes tables and report."""
@@ -172,7 +174,14 @@ class _Run:
 
     def started(self, trial: Trial) -> None:
         """A trial was handed to Ray."""
+        self._give_notice()
         self.progress.started(trial)
+
+    def _give_notice(self) -> None:
+        """Says what the plan has noted since the last call."""
+        for sentence in self.plan.context.notices[self.noticed :]:
+            logger.warning(sentence)
+            self.noticed += 1
 
     def progressed(self, trial: Trial, epoch: int) -> None:
         """A trial completed an epoch."""
@@ -280,10 +289,13 @@ class _Run:
             failed=[(trial, record) for trial, record in ended if record.status == "failed"],
             diverged=[(trial, record) for trial, record in ended if record.status == "diverged"],
             left_out=self.plan.blocked(),
+            notices=list(self.plan.context.notices),
             reused=self.plan.reused,
             signal=self.stop.signal,
             abandoned=self.abandoned,
         )
+        self._give_notice()
+        self.folder.add_notices([*outcome.notices, *outcome.left_out])
         for sentence in outcome.left_out:
             logger.warning(sentence)
         write_tables(self.folder.path, ended)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sweeps.asks import AskLog
 from sweeps.identity import digest
+from sweeps.ledger import Record
 from sweeps.phases.tuning import Tuning
 from sweeps.phases.units import Batch, Blocked
 from sweeps.resolved import Candidate, ResolvedStudy
@@ -30,6 +31,7 @@ class Context:
         extend: Whether searches may ask for new configurations now.
         tunings: The search of each variant, single-task ones included.
         replicas: The replicates of each variant, single-task ones included.
+        notices: One sentence for each result that is not what the study asked for.
     """
 
     resolved: ResolvedStudy
@@ -37,6 +39,7 @@ class Context:
     extend: bool = True
     tunings: dict[str, Tuning] = field(default_factory=dict)
     replicas: dict[str, Batch] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
     _reference: dict[str, dict[str, float]] | None = None
 
     # ------------------------------------------------------------------ questions about results
@@ -62,8 +65,9 @@ class Context:
     def reference(self) -> Reference | None:
         """Validation metrics of the best single-task models; ``None`` while they are not known.
 
-        Each metric is the mean over the replicates of its task's best configuration or, without
-        replicates, over the seeds it was tuned with.
+        Each metric is the mean over the finished replicates of its task's best configuration or,
+        without any, over the finished trials of its search; the latter is noted if the study asks
+        for replicates.
 
         Raises:
             Blocked: If a task has no finished single-task model.
@@ -83,11 +87,7 @@ class Context:
         return self._reference
 
     def _baseline_means(self, variant: str, measures: Sequence[str]) -> list[float] | None:
-        if variant in self.replicas:
-            records = self.replicas[variant].finished()
-        else:
-            attempt = self.tunings[variant].best()
-            records = None if attempt is None else [record for _, record in attempt.results]
+        records = self._baseline_records(variant)
         if records is None:
             return None
         means = [math.fsum(r.measure(name) for r in records) / len(records) for name in measures]
@@ -97,6 +97,33 @@ class Context:
                     f"the single-task {name} is {mean}, so nothing can be measured relative to it"
                 )
         return means
+
+    def _baseline_records(self, variant: str) -> list[Record] | None:
+        """The finished trials that a single-task model's metrics are averaged over."""
+        tuning, replicas = self.tunings[variant], self.replicas.get(variant)
+        if not tuning.done or (replicas is not None and not replicas.done):
+            return None
+        if replicas is not None and (records := replicas.finished_records()):
+            return records
+        attempt = tuning.best_finished()
+        if attempt is None:
+            raise Blocked(
+                f"methods are compared with {variant}, of which none of {tuning.ended} search "
+                "trials finished with a finite objective"
+            )
+        records = attempt.finished_records()
+        if replicas is not None or attempt is not tuning.leader:
+            if replicas is None or replicas.blocked is not None:
+                why = f"no configuration of {variant} finished with all its seeds"
+            else:
+                why = f"none of the {replicas.planned} replicates of {variant} finished"
+            notice = (
+                f"{why}; methods are compared with the mean of {len(records)} finished search "
+                f"{'trial' if len(records) == 1 else 'trials'} of its best configuration instead"
+            )
+            if notice not in self.notices:
+                self.notices.append(notice)
+        return records
 
     # ------------------------------------------------------------------ building units
 

@@ -59,6 +59,15 @@ class Attempt:
         """Whether all its trials have ended."""
         return len(self.results) == self.size
 
+    def finished_records(self) -> list[Record]:
+        """The records of its trials that finished with a finite objective, ordered by seed."""
+        results = sorted(self.results, key=lambda result: result[0].seed)
+        return [
+            record
+            for _, record in results
+            if record.status == "finished" and math.isfinite(objective(record))
+        ]
+
 
 class Tuning(Unit):
     """The search of one method.
@@ -274,8 +283,26 @@ class Tuning(Unit):
         if not self.done:
             return None
         if self._leader is None:
-            raise Blocked(f"no configuration of {self.variant} finished with a finite objective")
+            raise Blocked(
+                f"no configuration of {self.variant} finished with all its seeds and a finite "
+                "objective"
+            )
         return self._leader
+
+    def best_finished(self) -> Attempt | None:
+        """The best configuration; if none has finished in full, the best by what has finished."""
+        if self._leader is not None:
+            return self._leader
+
+        def mean(attempt: Attempt) -> float:
+            values = [objective(record) for record in attempt.finished_records()]
+            return math.fsum(values) / len(values)
+
+        return max(
+            (attempt for attempt in self.attempts if attempt.finished_records()),
+            key=lambda attempt: (mean(attempt), -attempt.number),
+            default=None,
+        )
 
 
 def _key(point: Mapping[str, Any]) -> str:

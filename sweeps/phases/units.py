@@ -136,8 +136,14 @@ class Batch(Unit):
             raise Blocked(self.blocked)
         if not self.done:
             return None
-        results = sorted(self.results, key=lambda result: result[0].seed)
-        records = [record for _, record in results if record.status == "finished"]
+        records = self.finished_records()
         if not records:
-            raise Blocked(f"no {self.phase} trial of {self.variant} finished")
+            raise Blocked(
+                f"none of the {self.ended} {self.phase} trials of {self.variant} finished"
+            )
         return records
+
+    def finished_records(self) -> list[Record]:
+        """The records so far of the trials that finished, ordered by seed."""
+        results = sorted(self.results, key=lambda result: result[0].seed)
+        return [record for _, record in results if record.status == "finished"]

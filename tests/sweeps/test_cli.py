@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from sweeps_fakes import execute, make_plan, resolved_study, study_data
+from sweeps_fakes import execute, hashed_value, make_plan, resolved_study, study_data
 
 import sweeps.cli
 from sweeps.results import ResultsFolder
+from sweeps.trials import Trial
 from trainables.record import read_record, write_record
 
 
@@ -227,6 +230,40 @@ def test_diverged_trials_are_listed_and_accounted_for(tmp_path: Path, command: o
     )
     assert code == 0, err
     assert out.count("diverged: weight_sweep") == 3
+
+
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("phase", ["search", "replicates of a baseline"])
+def test_what_was_left_out_or_replaced_is_said_and_left_out_makes_exit_code_3(
+    phase: str, tmp_path: Path, command: object
+) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        bad = (
+            trial.variant == "uw"
+            if phase == "search"
+            else trial.variant == "stl:CL" and trial.seed >= 1000
+        )
+        return ("diverged", math.nan) if bad else hashed_value(trial)
+
+    results = tmp_path / "r"
+    with ResultsFolder(results, resolved_study()):
+        execute(make_plan(resolved_study(), results), results, outcome)
+    code, out, err = command(  # type: ignore[operator]
+        "run", write_study(tmp_path), "--results", str(results)
+    )
+    assert err == ""
+    if phase == "search":
+        assert code == 3
+        expected = "replicate of uw was left out: no configuration of uw finished"
+        assert "2 of 45 trials were left out" in out
+    else:
+        assert code == 0
+        expected = "none of the 2 replicates of stl:CL finished; methods are compared with"
+    assert out.count(expected) == 2  # when it is found, and at the end
+    assert expected in (results / "fairsweep.log").read_text(encoding="utf-8")
+    notices = json.loads((results / "manifest.json").read_text(encoding="utf-8"))["notices"]
+    assert len(notices) == 1
+    assert expected in notices[0]
 
 
 def test_methods_and_problems_are_listed_with_sources(command: object) -> None:

@@ -228,6 +228,76 @@ def test_without_baselines_that_finish_nothing_else_runs(tmp_path: Path) -> None
     assert plan.finished
 
 
+def of_baseline(trial: Trial, *, replicate: bool) -> bool:
+    return trial.variant == "stl:CL" and (trial.seed >= 1000) is replicate
+
+
+def test_a_baseline_whose_replicates_diverge_gives_way_to_its_search(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        bad = of_baseline(trial, replicate=True)
+        return ("diverged", math.nan) if bad else hashed_value(trial)
+
+    plan = make_plan(resolved_study(baselines={"seeds": 1}), tmp_path)
+    started = execute(plan, tmp_path, outcome)
+    assert plan.finished
+    assert plan.blocked() == []
+    assert {t.phase for t in started} == set(sizes(plan))
+    # The fake metrics are a constant plus 1e-4 times the seed modulo 7; searches have seeds 0, 1.
+    reference = next(t.spec["reference"] for t in started if t.phase == "search")
+    assert reference["CL"]["accuracy"] == pytest.approx(0.9 + 0.5e-4)
+    assert reference["RR"]["mse"] == pytest.approx(0.05 + 1e-4 * (1000 % 7))
+    assert plan.context.notices == [
+        "none of the 1 replicates of stl:CL finished; methods are compared with the mean of 2 "
+        "finished search trials of its best configuration instead"
+    ]
+
+
+def test_a_baseline_without_a_complete_configuration_gives_what_finished(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        bad = of_baseline(trial, replicate=False) and trial.seed == 1
+        return ("diverged", math.nan) if bad else hashed_value(trial)
+
+    plan = make_plan(resolved_study(), tmp_path)
+    started = execute(plan, tmp_path, outcome)
+    assert plan.finished
+    assert {t.phase for t in started} == set(sizes(plan))
+    reference = next(t.spec["reference"] for t in started if t.phase == "search")
+    assert reference["CL"]["accuracy"] == pytest.approx(0.9)
+    assert [sentence.partition(";")[0] for sentence in plan.context.notices] == [
+        "no configuration of stl:CL finished with all its seeds"
+    ]
+    assert len(plan.blocked()) == 1
+    assert plan.blocked()[0].startswith("baselines of stl:CL was left out: no configuration of")
+
+
+def test_without_any_trial_of_a_baseline_the_reason_is_true(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        return ("diverged", math.nan) if trial.variant == "stl:CL" else hashed_value(trial)
+
+    plan = make_plan(resolved_study(), tmp_path)
+    execute(plan, tmp_path, outcome)
+    assert plan.finished
+    assert (
+        "search of uw was left out: methods are compared with stl:CL, of which none of 6 search "
+        "trials finished with a finite objective"
+    ) in plan.blocked()
+
+
+def test_replicates_that_all_diverge_stop_no_other_method(tmp_path: Path) -> None:
+    def outcome(trial: Trial) -> tuple[str, float]:
+        bad = trial.phase == "replicate" and trial.variant == "fairgrad"
+        return ("diverged", math.nan) if bad else hashed_value(trial)
+
+    plan = make_plan(resolved_study(fixed_weights={"sources": ["fairgrad", "uw"]}), tmp_path)
+    started = execute(plan, tmp_path, outcome)
+    assert plan.finished
+    assert "fixed(uw)" in {t.variant for t in started}
+    assert plan.blocked() == [
+        "fixed_weights of fixed(fairgrad) was left out: none of the 2 replicate trials of "
+        "fairgrad finished"
+    ]
+
+
 # ------------------------------------------------------------------ continuing
 
 
