@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from mtl_methods.core.head_gradient import write_heads
 from mtl_methods.core.writing import accumulate, without_autocast
+from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import (
     EdgeFactor,
     Factor,
@@ -24,13 +27,20 @@ from mtl_methods.exact_gram.factors import (
 )
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse, as_gradient_use
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan, make_plan
+from mtl_methods.exact_gram.readings import Readings
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
 
 __all__ = ["FactoredGradients", "PlainGradients", "factored_gradients"]
 
+logger = logging.getLogger("mtl_methods")
+
 Key = tuple[Any, int]
 
+_NOT_BATCHED = (
+    "a hook or a function in the trunk fails where the gradients of several tasks travel together; "
+    "set gram_path='plain' for this model"
+)
 _UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
 
 
@@ -100,21 +110,44 @@ class FactoredGradients:
                 wanted[id(factor.parameter), 0] = factor.parameter
         arriving = seeds.arriving()
         outputs = [trunk.edges[i] for i in arriving]
-        for first in range(0, self._tasks if arriving else 0, step):
-            end = min(first + step, self._tasks)
-            found = torch.autograd.grad(
-                outputs,
-                list(wanted.values()),
-                [
-                    seeds.of_tasks(i, first, end) if step > 1 else seeds.of_task(i, first)
-                    for i in arriving
-                ],
-                retain_graph=end < self._tasks,
-                allow_unused=True,
-                is_grads_batched=step > 1,
-            )
-            with torch.no_grad():
-                self._collect(first, end - first, dict(zip(wanted, found, strict=True)), step > 1)
+        readings = Readings(wanted.values())
+        first, end = 0, self._tasks if arriving else 0
+        failure: RuntimeError | None = None
+        with readings:
+            while first < end:
+                count = min(step, end - first)
+                together = step > 1
+                try:
+                    found = torch.autograd.grad(
+                        outputs,
+                        list(wanted.values()),
+                        [
+                            seeds.of_tasks(i, first, first + count)
+                            if together
+                            else seeds.of_task(i, first)
+                            for i in arriving
+                        ],
+                        retain_graph=first + count < end,
+                        allow_unused=True,
+                        is_grads_batched=together,
+                    )
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError as error:
+                    if failure is not None:
+                        raise ConfigurationError(_NOT_BATCHED) from failure
+                    if not together:
+                        raise
+                    # Nothing is lost if it was a hook on the trunk's output that failed.
+                    failure, step = error, 1
+                    logger.info("tasks cannot travel down the trunk together: %s", error)
+                    self.plan = dataclasses.replace(self.plan, tasks_at_once=1)
+                    continue
+                by_key: dict[Key, Tensor | None] = dict(zip(wanted, found, strict=True))
+                by_key.update(readings.take(count, batched=together))
+                with torch.no_grad():
+                    self._collect(first, count, by_key, together)
+                first += count
 
     def _collect(
         self, first: int, count: int, found: dict[Key, Tensor | None], batched: bool
@@ -184,6 +217,8 @@ def factored_gradients(
         The gradients, or the plan that says why they are better had plainly; nothing was
         differentiated then.
     """
+    if any(parameter._backward_hooks for parameter in shared):
+        return PlainGradients(GramPlan("plain", "a shared parameter has gradient hooks"))
     trunk = find_trunk(losses, shared, heads)
     if isinstance(trunk, str):
         return PlainGradients(GramPlan("plain", trunk))

@@ -1,0 +1,64 @@
+"""Gradient hooks in and around the trunk act on both Gram paths alike."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_methods import make_method
+from mtl_methods.errors import ConfigurationError
+from mtl_methods.exact_gram import plan as planning
+
+TASKS = 5
+HOOKS = {
+    "linear": lambda g: 0.1 * g,
+    "normed": lambda g: g / g.norm(),
+    "clipped": lambda g: g.clamp(-1e-3, 1e-3),
+    "data-dependent": lambda g: 0.5 * g if g.norm() > 1e-9 else g,
+    "replaced by what all tasks have alike": lambda g: torch.ones(g.shape),
+}
+
+
+def stepped(gram_path, hook, where):
+    """A step of a trunk that ends in ``where[-1]``; its weights, plan and gradients."""
+    torch.manual_seed(0)
+    layers = nn.ModuleList(nn.Linear(256, 256) for _ in range(2))
+    heads = nn.ModuleList(nn.Linear(256, 2) for _ in range(TASKS))
+    if where == "parameter":
+        layers[0].weight.register_hook(hook)
+    features = torch.randn(4, 256)
+    for place in ("first", "relu", "second", "end relu"):
+        if place == "end relu" and where != "end relu":
+            break
+        features = {"first": layers[0], "second": layers[1]}.get(place, torch.relu)(features)
+        if place == where:
+            features.register_hook(hook)
+    method = make_method("fairgrad", gram_path=gram_path)
+    losses = {f"t{k}": head(features).square().mean() * (k + 1.0) for k, head in enumerate(heads)}
+    method.backward(losses, layers.parameters())
+    gradients = [p.grad for p in (*layers.parameters(), *heads.parameters())]
+    return method.weights, method.gram_plan, gradients
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("name", HOOKS)
+@pytest.mark.parametrize("where", ["parameter", "first", "relu", "second", "end relu"])
+def test_hooks_act_alike_on_both_paths(where, name, at_once, monkeypatch):
+    if not at_once:
+        monkeypatch.setattr(planning, "_BATCHED", frozenset())
+    expected, _, gradients = stepped("plain", HOOKS[name], where)
+    if at_once and name == "data-dependent" and where in ("first", "relu"):
+        with pytest.raises(ConfigurationError, match="gram_path='plain'"):
+            stepped("auto", HOOKS[name], where)
+        return
+    weights, plan, found = stepped("auto", HOOKS[name], where)
+    if where == "parameter":
+        assert plan.path == "plain"
+        assert plan.reason == "a shared parameter has gradient hooks"
+    else:
+        assert plan.path == "exact"
+        assert (plan.tasks_at_once > 1) is (at_once and name != "data-dependent")
+    torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-5)
+    for one, other in zip(found, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
