@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -120,6 +121,9 @@ class TaskGradients:
     ) -> Tensor:
         """Differentiates the losses by shared features, all at once where their heads allow it.
 
+        Gradients are what heads hand over: hooks on the features wait for the pass through the
+        trunk and act on the combined gradient, once.
+
         Args:
             losses: K scalar losses.
             features: The shared features.
@@ -129,9 +133,12 @@ class TaskGradients:
         Returns:
             The gradient matrix, shape (K, m), m the number of elements of all features.
         """
-        found = feature_gradients(losses, features, heads, scale=scale)
-        if found is None:
-            return self.compute(losses, features, heads, leaves_behind_targets=True, scale=scale)
+        with _without_hooks(features):
+            found = feature_gradients(losses, features, heads, scale=scale)
+            if found is None:
+                return self.compute(
+                    losses, features, heads, leaves_behind_targets=True, scale=scale
+                )
         self.targets = tuple(features)
         self.rows = self._matrix(len(losses))
         self.used = [False] * len(self.targets)
@@ -222,6 +229,19 @@ class TaskGradients:
     def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its heads."""
         write_heads(self.heads, factors)
+
+
+@contextmanager
+def _without_hooks(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Hooks on the tensors rest: their dictionaries, which autograd looks into, are empty."""
+    resting = [(hooks, dict(hooks)) for t in tensors if (hooks := t._backward_hooks)]
+    for hooks, _ in resting:
+        hooks.clear()
+    try:
+        yield
+    finally:
+        for hooks, kept in resting:
+            hooks.update(kept)
 
 
 def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:

@@ -62,3 +62,31 @@ def test_hooks_act_alike_on_both_paths(where, name, at_once, monkeypatch):
     torch.testing.assert_close(weights, expected, rtol=1e-3, atol=1e-5)
     for one, other in zip(found, gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads_meet", [True, False])
+@pytest.mark.parametrize("method", ["fairgrad", "pcgrad"])
+def test_hooks_on_features_act_once_after_the_combination(method, heads_meet):
+    """Heads that meet before the features are differentiated one by one, others at once."""
+
+    def found(hook):
+        torch.manual_seed(0)
+        trunk, meeting = nn.Linear(6, 6), nn.Linear(6, 6)
+        heads = nn.ModuleList(nn.Linear(6, 2) for _ in range(3))
+        features = trunk(torch.randn(4, 6)).tanh()
+        calls = []
+        if hook is not None:
+            features.register_hook(lambda g: calls.append(g.clone()) or hook(g))
+        above = meeting(features) if heads_meet else features
+        losses = {f"t{k}": head(above).square().mean() for k, head in enumerate(heads)}
+        made = make_method(method, gradients_on="features", head_weighting="unit")
+        made.backward(losses, trunk.parameters(), features=features)
+        assert len(calls) == (hook is not None)
+        own = [head.weight.grad for head in heads]
+        return made.last_step.gram, trunk.weight.grad, own
+
+    gram, gradient, own = found(None)
+    with_hook, scaled, heads = found(lambda g: 0.1 * g)
+    assert with_hook.tolist() == gram.tolist()
+    torch.testing.assert_close(scaled, 0.1 * gradient)
+    torch.testing.assert_close(heads, own)
