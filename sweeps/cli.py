@@ -51,6 +51,10 @@ ResultsOption = Annotated[
         "--results", metavar="DIR", help="The results folder. [default: results/<study name>]"
     ),
 ]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDR", help="Address of a Ray cluster. [default: a Ray of our own]"),
+]
 
 
 def main() -> None:
@@ -118,10 +122,7 @@ def options(
 def run(
     study: StudyArgument,
     results: ResultsOption = None,
-    address: Annotated[
-        str | None,
-        typer.Option(metavar="ADDR", help="Address of a Ray cluster. [default: a Ray of our own]"),
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Run a study, or continue it: what has ended is never repeated.
 
@@ -199,12 +200,18 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
 
 
 @app.command()
-def check(study: StudyArgument, results: ResultsOption = None) -> None:
-    """Check a study: its phases, numbers of trials and an estimate of its time. Runs nothing."""
+def check(
+    study: StudyArgument, results: ResultsOption = None, address: AddressOption = None
+) -> None:
+    """Check a study: its phases, numbers of trials and an estimate of its time.
+
+    Runs nothing but a few steps that are timed here; a cluster is not asked what it has.
+    """
     from sweeps.show import check_table
 
     resolved = _resolved(study)
-    _console().print(check_table(resolved, results or _default_results(resolved)))
+    folder = results or _default_results(resolved)
+    _console().print(check_table(resolved, folder, local=address is None))
 
 
 # ------------------------------------------------------------------ report

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_methods import __version__
-from sweeps.ray_session import available_cpus
+from sweeps.capacity import available_cpus
 from sweeps.resolved import Candidate, ResolvedStudy
 
 __all__ = ["FORMAT", "make_manifest"]

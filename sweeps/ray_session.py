@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeps.capacity import available_gpus, capped, fitting, local_slots
 from sweeps.errors import RunError
 from sweeps.study import Resources
 
-__all__ = ["RaySession", "available_cpus", "default_slots", "ray_session"]
+__all__ = ["RaySession", "ray_session"]
 
 logger = logging.getLogger("sweeps")
 
@@ -105,9 +106,10 @@ def ray_session(
         address: Address of a running cluster; starts a Ray of our own without one.
 
     Raises:
+        StudyError: If this machine has no room for one trial.
         RunError: If Ray cannot be started or reached, or has no room for one trial.
     """
-    slots = resources.concurrent or default_slots(resources)
+    slots = local_slots(resources) if address is None else resources.concurrent or 1
     with _environment(environment(slots, local=address is None)):
         import ray
 
@@ -119,6 +121,9 @@ def ray_session(
             if address is not None:
                 session.slots = _fitting_slots(resources)
                 os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(session.slots)
+            sentence = capped(resources, session.slots)
+            if sentence is not None:
+                logger.warning(sentence)
             logger.info("Ray runs %s with %d slots", _place(address), session.slots)
             yield session
         finally:
@@ -141,6 +146,7 @@ def _init(resources: Resources, slots: int, address: str | None) -> None:
         ray.init(
             address="local",
             num_cpus=slots * resources.cpus_per_trial,
+            num_gpus=available_gpus() if resources.gpus_per_trial else None,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -163,31 +169,12 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
-def default_slots(resources: Resources) -> int:
-    """As many trials as there are processors for."""
-    return max(1, available_cpus() // resources.cpus_per_trial)
-
-
-def available_cpus() -> int:
-    """The processors that this process may use, a container's quota included."""
-    # Not on macOS, where processes are not bound to processors.
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        return cpus if quota == "max" else min(cpus, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cpus
-
-
 def _fitting_slots(resources: Resources) -> int:
     """How many trials fit into a cluster."""
     import ray
 
     available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    slots = int(available.get("CPU", 0.0) // resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        slots = min(slots, int(available.get("GPU", 0.0) / resources.gpus_per_trial))
+    slots = fitting(resources, available.get("CPU", 0.0), available.get("GPU", 0.0))
     if slots < 1:
         raise RunError(
             f"the cluster has {available.get('CPU', 0.0):g} CPUs and "

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl_methods.errors import FairsweepError
+from sweeps.capacity import local_slots
 from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
 from sweeps.logs import SweepLogs
@@ -107,6 +108,7 @@ def run(
 
     Raises:
         ResultsFolderError: If the folder cannot be used.
+        StudyError: If this machine has no room for one trial.
         RunError: If Ray cannot be used, or ended the sweep too early.
         FairsweepError: If the data of the problem is not there.
     """
@@ -114,6 +116,8 @@ def run(
 
     console = console or Console()
     started = time.monotonic()
+    if address is None and not (results / "manifest.json").is_file():
+        local_slots(resolved.study.resources)  # refused before there is a folder
     with ResultsFolder(results, resolved) as folder, SweepLogs(folder.path, console) as logs:
         outcome = _Run(resolved, folder, address, console, logs).run()
         outcome.seconds = time.monotonic() - started

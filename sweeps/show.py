@@ -82,14 +82,24 @@ def _value(mean: Any, error: Any) -> str:
 # ------------------------------------------------------------------ check
 
 
-def check_table(resolved: ResolvedStudy, results: Path) -> RenderableType:
-    """What a study would run, and how long that would take."""
+def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -> RenderableType:
+    """What a study would run, and how long that would take.
+
+    Args:
+        resolved: The study.
+        results: Its results folder, which need not be there.
+        local: Whether it runs on this machine.
+
+    Raises:
+        StudyError: If this machine has no room for one trial of a study that runs on it.
+    """
+    from sweeps.capacity import capped, local_slots
     from sweeps.estimate import measured_epoch_seconds, study_seconds
     from sweeps.ledger import Ledger
     from sweeps.plan import Plan
-    from sweeps.ray_session import default_slots
 
     study = resolved.study
+    slots = local_slots(study.resources) if local else study.resources.concurrent or 1
     plan = Plan(resolved, Ledger(results / "ledger").load(), results / "search", extend=False)
     table = _table("phase", "trials", "ended", "what", title=f"study {study.name}")
     for phase, count in plan.counts().items():
@@ -102,15 +112,16 @@ def check_table(resolved: ResolvedStudy, results: Path) -> RenderableType:
     for candidate in resolved.candidates:
         dimensions = [dimension.describe() for dimension in candidate.space.dimensions()]
         _add(searched, [candidate.variant, ", ".join(dimensions) or "nothing"])
-    slots = study.resources.concurrent or default_slots(study.resources)
     epoch = measured_epoch_seconds(resolved)
     seconds = study_seconds(plan, epoch, slots)
     facts = (
         f"estimated time: about {duration(seconds)} for what is left, {slots} trials at once "
         f"(an epoch of linear scalarisation takes {epoch:.2g} s here, from a few steps just now)\n"
         f"results folder: {results}\n"
-        "the study is valid; nothing was run"
+        "the study is valid; nothing was run apart from a few timed steps"
     )
+    sentence = capped(study.resources, slots)
+    facts = facts if sentence is None else f"{sentence}\n{facts}"
     return Group(table, searched, Text(facts))
 
 

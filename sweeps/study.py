@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    field_validator,
     model_validator,
 )
 
@@ -291,6 +292,13 @@ class Resources(Section):
     checkpoint_every_seconds: float = Field(default=30.0, ge=0.0)
     keep_checkpoints: Literal["best", "none"] = "best"
     retries: int = Field(default=2, ge=0)
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_gpus(cls, value: float) -> float:
+        if value > 1.0 and not value.is_integer():
+            raise ValueError(f"{value:g} is not valid; it should be at most 1 or a whole number")
+        return value
 
 
 class Sampler(Section):

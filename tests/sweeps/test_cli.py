@@ -54,6 +54,8 @@ def write_study(folder: Path, **changes: object) -> str:
         ({"problem": {"name": "multi_digits", "tasks": "CL_XX"}}, "CL, CR, RL, RR"),
         ({"bugdet": 1}, "did you mean 'budget'"),
         ({"methods": ["ls", {"name": "fairgrad", "alpha": -1}], "fixed_weights": None}, "alpha"),
+        ({"resources": {"gpus_per_trial": 1}}, "this machine has none that PyTorch can use"),
+        ({"resources": {"cpus_per_trial": 1000}}, "takes 1000 processors, and this machine has 4"),
     ],
 )
 @pytest.mark.parametrize("action", ["run", "check"])
@@ -66,6 +68,8 @@ def test_bad_input_is_one_sentence_and_code_2_before_ray(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    monkeypatch.setattr("sweeps.capacity.available_cpus", lambda: 4)
+    monkeypatch.setattr("sweeps.capacity.available_gpus", lambda: 0)
     path = write_study(tmp_path, **changes)
     results = tmp_path / "results"
     code, out, err = command(action, path, "--results", str(results))  # type: ignore[operator]
@@ -129,7 +133,31 @@ def test_check_counts_trials_and_runs_nothing(tmp_path: Path, command: object) -
         ["all", "45", "0"],
     ]
     assert "estimated time: about" in out
+    assert "nothing was run apart from a few timed steps" in out
     assert not results.exists()
+
+
+def test_check_for_a_cluster_does_not_ask_this_machine(
+    tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.capacity.available_cpus", lambda: 4)
+    path = write_study(tmp_path, resources={"cpus_per_trial": 6, "concurrent": 3})
+    arguments = ("check", path, "--results", str(tmp_path / "r"))
+    assert command(*arguments)[0] == 2  # type: ignore[operator]
+    code, out, err = command(*arguments, "--address", "10.0.0.1:6379")  # type: ignore[operator]
+    assert code == 0, err
+    assert "3 trials at once" in out
+
+
+def test_check_says_that_fewer_trials_fit_than_are_asked_for(
+    tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.capacity.available_cpus", lambda: 4)
+    path = write_study(tmp_path, resources={"cpus_per_trial": 2, "concurrent": 7})
+    code, out, err = command("check", path, "--results", str(tmp_path / "r"))  # type: ignore[operator]
+    assert code == 0, err
+    assert "resources.concurrent: 2 of 7 trials fit at once" in out
+    assert "2 trials at once" in out
 
 
 def test_check_of_a_study_that_has_begun_counts_what_has_ended(
