@@ -251,14 +251,17 @@ def _with_metric_columns(
 ) -> pd.DataFrame:
     wanted = [metric.column(split) for split in SPLITS for metric in metrics]
     missing = [column for column in wanted if column not in trials.columns]
-    if missing:
-        never_tested = not any(column.startswith("test.") for column in trials.columns)
-        absent = [c for c in missing if not (never_tested and c.startswith("test."))]
+    absent = [
+        metric.column(split)
+        for split in SPLITS
+        for metric in metrics
+        if metric.column(split) in missing and _measured(trials, metric, split)
+    ]
+    if absent:
         sentence = f"{path} lacks the column{_s(absent)} {', '.join(absent)}"
-        if absent and strict:
+        if strict:
             raise AnalysisError(f"{sentence}.")
-        if absent:
-            problems.append(f"{sentence}; measures that need it are left out.")
+        problems.append(f"{sentence}; measures that need it are left out.")
     optional = ("source_method", *ERROR_COLUMNS)
     return trials.reindex(
         columns=[
@@ -267,6 +270,17 @@ def _with_metric_columns(
             *(column for column in optional if column not in trials.columns),
         ]
     )
+
+
+def _measured(trials: pd.DataFrame, metric: Metric, split: str) -> bool:
+    """Whether a trial finished that reads this metric: without one its column may be absent."""
+    finished = trials[trials["status"] == "finished"]
+    if split == "validation":
+        own = finished["variant"] == f"stl:{metric.task}"
+        return bool(((finished["phase"] != "baselines") | own).any())
+    if not any(str(column).startswith("test.") for column in trials.columns):
+        return False
+    return bool(finished["phase"].isin(["replicate", "fixed_weights"]).any())
 
 
 def _check_statuses(trials: pd.DataFrame, path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import measures
+from analysis.planned import planned_methods, untried_methods
 from analysis.results import Results
 from analysis.scores import MEASURES, final_scores, final_trials
 
@@ -14,12 +15,13 @@ STL = "stl"
 
 
 def summarise(results: Results) -> pd.DataFrame:
-    """One row for each method: seeds, every measure with its error, speed, what went wrong.
+    """One row for each planned method: seeds, every measure with its error, speed, what went wrong.
 
     Only finished replicates and fixed-weights trials are averaged, on the test split. Diverged and
     failed trials are counted beside them over all phases. Ranks compare the methods' mean metrics
     with each other (single-task and fixed-weights rows take no place): `mean_rank` with competition
-    ranks, `mean_rank_metrics` with dense ranks.
+    ranks, `mean_rank_metrics` with dense ranks. Methods of the manifest without any trial have a
+    row with 0 seeds.
 
     Args:
         results: A loaded folder.
@@ -28,9 +30,12 @@ def summarise(results: Results) -> pd.DataFrame:
         Columns: ``variant``, ``method``, ``label``, ``kind`` (``single-task``, ``method``,
         ``fixed``), ``seeds``, then ``<measure>`` and ``<measure>_se`` for each of
         `scores.MEASURES` and each ``test.<task>.<metric>``, ``drop.<task>`` and its error,
-        ``mean_rank``, ``mean_rank_metrics``, ``seconds_per_epoch``, ``n_trials``, ``n_diverged``,
-        ``n_failed``. Best `delta_mtm` first, rows without one last. The standard error is the
-        sample standard deviation over seeds divided by the root of their number; NaN for one seed.
+        ``mean_rank`` and ``mean_rank_metrics`` with their errors, ``seconds_per_epoch`` (wall
+        time), ``n_trials``, ``n_diverged``, ``n_failed``. Best `delta_mtm` first, rows without one
+        last. The standard error is the sample standard deviation over seeds divided by the root of
+        their number; NaN for one seed. For ranks it is that of the rank computed anew from each
+        seed's metrics, over the seeds that all ranked methods share; the rank itself is of the
+        means over all seeds.
     """
     metrics = [metric.column("test") for metric in results.metrics]
     measured = [*MEASURES, *(f"drop.{task}" for task in results.tasks), *metrics]
@@ -57,7 +62,7 @@ def summarise(results: Results) -> pd.DataFrame:
     if _single_task(results).empty and not rows:
         return pd.DataFrame(columns=_columns(measured))
     if rows:
-        _add_ranks(table, results, metrics)
+        _add_ranks(table, results, metrics, scores)
     table = pd.concat([_single_task_row(results, metrics), table], ignore_index=True)
     table = table.reindex(columns=_columns(measured))
     return table.sort_values("delta_mtm", ascending=False, kind="stable", ignore_index=True)
@@ -77,13 +82,13 @@ def _columns(measured: list[str]) -> list[str]:
     return [
         *("variant", "method", "label", "kind", "seeds"),
         *(name for column in measured for name in (column, f"{column}_se")),
-        *("mean_rank", "mean_rank_metrics", "seconds_per_epoch"),
-        *("n_trials", "n_diverged", "n_failed"),
+        *("mean_rank", "mean_rank_se", "mean_rank_metrics", "mean_rank_metrics_se"),
+        *("seconds_per_epoch", "n_trials", "n_diverged", "n_failed"),
     ]
 
 
 def _variants(results: Results) -> list[tuple[str, str, str, pd.DataFrame]]:
-    """Every variant to report, finished or not: name, method, kind, trials."""
+    """Every variant to report, planned ones without trials last: name, method, kind, trials."""
     trials = results.trials
     found = []
     phases = {"search": "method", "replicate": "method", "fixed_weights": "fixed"}
@@ -91,6 +96,8 @@ def _variants(results: Results) -> list[tuple[str, str, str, pd.DataFrame]]:
     for variant, own in reported.groupby("variant", sort=False):
         kind = phases[str(own["phase"].iloc[-1])]
         found.append((str(variant), str(own["method"].iloc[0]), kind, own))
+    planned, none = planned_methods(results), trials.iloc[:0]
+    found.extend((name, planned[name], "method", none) for name in untried_methods(results))
     return found
 
 
@@ -130,9 +137,11 @@ def _counts(trials: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _add_ranks(table: pd.DataFrame, results: Results, metrics: list[str]) -> None:
-    table["mean_rank"] = np.nan
-    table["mean_rank_metrics"] = np.nan
+def _add_ranks(
+    table: pd.DataFrame, results: Results, metrics: list[str], scores: pd.DataFrame
+) -> None:
+    for name in ("mean_rank", "mean_rank_metrics"):
+        table[name] = table[f"{name}_se"] = np.nan
     ranked = (table["kind"] == "method") & table[metrics].notna().all(axis=1)
     if not ranked.any():
         return
@@ -141,3 +150,25 @@ def _add_ranks(table: pd.DataFrame, results: Results, metrics: list[str]) -> Non
     values = table.loc[ranked, metrics].to_numpy(dtype=np.float64)
     table.loc[ranked, "mean_rank"] = measures.mean_rank(values, higher, task_of)
     table.loc[ranked, "mean_rank_metrics"] = measures.mean_rank_metrics(values, higher)
+    blocks = _shared_seeds(scores, list(table.loc[ranked, "variant"]), metrics)
+    if len(blocks) < 2:
+        return
+    for name, ranks in (
+        ("mean_rank", [measures.mean_rank(block, higher, task_of) for block in blocks]),
+        ("mean_rank_metrics", [measures.mean_rank_metrics(block, higher) for block in blocks]),
+    ):
+        table.loc[ranked, f"{name}_se"] = np.std(ranks, axis=0, ddof=1) / np.sqrt(len(blocks))
+
+
+def _shared_seeds(
+    scores: pd.DataFrame, variants: list[str], metrics: list[str]
+) -> list[measures.Floats]:
+    """Metrics of the variants, shape (N, M), for each seed on which all of them have all."""
+    replicates = scores[scores["phase"] == "replicate"]
+    by_seed = replicates.groupby(["seed", "variant"])[metrics].mean()
+    found = []
+    for seed in by_seed.index.unique("seed"):
+        block = by_seed.loc[seed].reindex(variants).to_numpy(dtype=np.float64)
+        if not np.isnan(block).any():
+            found.append(block)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from synthetic_folder import METHODS, Plan, write_folder
 
 from analysis import fixed_versus_dynamic, load, measures, summarise
+from analysis.errors import AnalysisError
 from analysis.results import Results
 from analysis.scores import final_scores, stl_reference
 
@@ -111,3 +113,66 @@ def test_fixed_beside_dynamic(results: Results) -> None:
             both[f"fixed({source})"] - both[source]
         )
         assert table.loc[source, ["weight.CL", "weight.RR"]].sum() == pytest.approx(1.0)
+
+
+def only_diverged_baselines(path: Path) -> Path:
+    """A study whose first single-task model always diverged, so that nothing else was run."""
+    budgets = {
+        "trials": 6,
+        "baseline_seeds": 4,
+        "replicate_seeds": 4,
+    }
+    folder = write_folder(path, Plan(extra={"budgets": budgets}))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    trials = trials[trials["phase"] == "baselines"]
+    classified = trials["variant"] == "stl:CL"
+    trials.loc[classified, "status"] = "diverged"
+    missing = ["validation.CL.accuracy", "test.CL.accuracy"]
+    trials.drop(columns=missing).to_parquet(folder / "trials.parquet")
+    return folder
+
+
+def test_planned_methods_without_a_trial_have_a_row_with_no_seeds(tmp_path: Path) -> None:
+    results = load(only_diverged_baselines(tmp_path / "f"))
+    assert results.problems == ()
+    table = summarise(results).set_index("variant")
+    assert set(table.index) == {"stl", *METHODS}
+    planned = table.loc[list(METHODS)]
+    assert (planned[["seeds", "n_trials", "n_diverged", "n_failed"]] == 0).all(axis=None)
+    assert (planned["kind"] == "method").all()
+    assert planned["label"].tolist() == ["LS", "UW", "FAMO", "CAGrad", "FairGrad"]
+    assert planned[["delta_mtm", "mean_rank", "seconds_per_epoch"]].isna().all(axis=None)
+
+
+def test_a_column_that_no_finished_trial_fills_may_be_absent(tmp_path: Path) -> None:
+    folder = only_diverged_baselines(tmp_path / "f")
+    trials = pd.read_parquet(folder / "trials.parquet").assign(status="finished")
+    trials.to_parquet(folder / "trials.parquet")
+    with pytest.raises(AnalysisError, match=r"lacks the column validation\.CL\.accuracy\."):
+        load(folder)
+
+
+def test_the_error_of_a_mean_rank_is_over_seeds_that_all_methods_share(results: Results) -> None:
+    own = results.finished[results.finished["phase"] == "replicate"]
+    ranks = [
+        (group["test.CL.accuracy"].rank(ascending=False) + group["test.RR.mse"].rank()) / 2
+        for _, group in own.set_index("variant").groupby("seed")
+    ]
+    by_seed = pd.DataFrame(ranks)
+    table = summarise(results).set_index("variant")
+    for name in METHODS:
+        expected = by_seed[name].std(ddof=1) / 2
+        assert table.loc[name, "mean_rank_se"] == pytest.approx(expected)
+        assert table.loc[name, "mean_rank_metrics_se"] == pytest.approx(expected)
+    assert table["mean_rank_se"].max() > 0
+    assert table.loc[["stl", "fixed(cagrad)"], "mean_rank_se"].isna().all()
+    # Without one method's first seed only three seeds are comparable; two are the fewest.
+    first = (results.trials["variant"] == "uw") & (results.trials["seed"] == 100)
+    first &= results.trials["phase"] == "replicate"
+    fewer = summarise(replace(results, trials=results.trials[~first])).set_index("variant")
+    rest = by_seed.iloc[1:]["famo"]
+    assert fewer.loc["famo", "mean_rank_se"] == pytest.approx(rest.std(ddof=1) / np.sqrt(3))
+    one = own[own["seed"] == 100].index.union(results.trials.index[results.trials["seed"] < 100])
+    lonely = summarise(replace(results, trials=results.trials.loc[one]))
+    assert lonely["mean_rank"].notna().any()
+    assert lonely["mean_rank_se"].isna().all()
