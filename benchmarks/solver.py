@@ -9,6 +9,9 @@ normal in 2K + 4 dimensions; "unequal" multiplies their norms by 10**uniform(-3,
 medians over matrices (of the median over repetitions of ours; other solvers run once or a few
 times a matrix, in turns with ours). Residuals are the worst over the matrices.
 
+Third table, for information: inputs that take our solvers longest, pairs that oppose each other to
+1e-3 and 40 tasks in fewer dimensions. No bar applies to them.
+
 Bars: time ratio to ``least_squares`` at least 10 and our residual at most 1e-8 in every case; none
 of our solvers above 1 ms at K = 40; with cvxpy at hand, the α-fair solver at least 100 times
 faster than a sequence of convex problems at K = 11 and 40. The process exits with 1 and names the
@@ -40,6 +43,7 @@ from mtl_methods.solvers.min_norm import solve_min_norm
 
 TASKS = (2, 3, 11, 40)
 ALPHAS = (1.0, 2.0, 10.0)
+RANKS = (5, 10, 20, 30)
 RATIO_BAR, RESIDUAL_BAR, MILLISECOND_BAR, CVXPY_BAR = 10.0, 1e-8, 1.0, 100.0
 RADIUS = 0.4
 
@@ -410,6 +414,41 @@ def problem_table(tally: Tally, problem: Problem, count: int, quick: bool) -> No
             )
 
 
+def hard_inputs(count: int) -> dict[str, list[Array]]:
+    """Gram matrices that need many exchanges or cancel, by what they are."""
+    rng = np.random.default_rng(40)
+    pairs = []
+    for _ in range(count):
+        first = rng.normal(size=5)
+        rows = np.stack([first, 1e-3 * rng.normal(size=5) - first])
+        pairs.append(rows @ rows.T)
+    inputs = {"K = 2, opposing to 1e-3": pairs}
+    for rank in RANKS:
+        factors = [rng.normal(size=(40, rank)) for _ in range(count)]
+        inputs[f"K = 40, rank {rank}"] = [rows @ rows.T for rows in factors]
+    return inputs
+
+
+def hard_table(count: int) -> None:
+    solvers: dict[str, Callable[[Array], Any]] = {
+        "α-fair, p = 0.5": lambda g: solve_alpha_fair(g, 0.5),
+        f"CAGrad, c = {RADIUS}": lambda g: solve_cagrad(g, RADIUS),
+        "UPGrad": lambda g: solve_cone_projection(g, np.eye(len(g))),
+    }
+    print("\nHard inputs, for information (no bar)")
+    print(f"{'input':>24} {'ms':>9} {'worst ms':>9} {'residual':>9}  solver: what it says")
+    for name, matrices in hard_inputs(count).items():
+        for label, solve in solvers.items():
+            measured = [milliseconds(partial(solve, gram), 5) for gram in matrices]
+            times = [once for once, _ in measured]
+            said = sorted({solution.status for _, solution in measured})
+            residual = max(solution.residual for _, solution in measured)
+            print(
+                f"{name:>24} {statistics.median(times):9.3f} {max(times):9.3f} {residual:9.1e}  "
+                f"{label}: {', '.join(said)}"
+            )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Benchmark of the Gram matrix solvers.")
     parser.add_argument("--quick", action="store_true", help="fewer matrices and repetitions")
@@ -421,6 +460,7 @@ def main() -> int:
         alpha_fair_table(tally, count, arguments.quick)
         for problem in problems(tally):
             problem_table(tally, problem, count if arguments.quick else 5, arguments.quick)
+        hard_table(count)
     print()
     for package in sorted(tally.absent):
         print(f"skipped: the ways of solving that need {package}, which is not installed")
