@@ -191,6 +191,10 @@ def make_method(name: str, **hyperparameters: Any) -> Method:
         UnknownNameError: If the method or a hyper-parameter does not exist.
         ConfigurationError: If a value is not valid or parts do not go together.
     """
+    if not isinstance(name, str):
+        raise UnknownNameError(
+            f"a method is made by its name, a string such as 'fairgrad', got {name!r}"
+        )
     classes = [_look_up(part) for part in name.split("+")]
     if len(classes) == 1:
         return _alone(classes[0]).from_settings(hyperparameters)

@@ -19,7 +19,7 @@ from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways, without_autocast
-from mtl_methods.errors import NonFiniteGradientError, SolverError
+from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
 from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
 
 __all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeighting"]
@@ -168,11 +168,19 @@ class GradientWeighting(Method):
         if self.gradients_on == "features":
             self._require(inputs.features, "features= (gradients_on is 'features')")
             assert inputs.features is not None
+            if not all(feature.requires_grad for feature in inputs.features):
+                raise TaskError(f"{self.name}: the features given have no graph behind them")
             self._gradients.compute_on_features(
                 inputs.losses, inputs.features, inputs.heads, scale=inputs.grad_scale
             )
-            return self._gradients
-        self._gradients.compute(inputs.losses, inputs.shared, inputs.heads, scale=inputs.grad_scale)
+            what = "the features given"
+        else:
+            self._gradients.compute(
+                inputs.losses, inputs.shared, inputs.heads, scale=inputs.grad_scale
+            )
+            what = "a shared parameter"
+        if not any(self._gradients.used):
+            raise TaskError(f"{self.name}: no loss of the step depends on {what}")
         return self._gradients
 
     def _write(

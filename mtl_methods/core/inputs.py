@@ -12,7 +12,12 @@ from torch import Tensor
 
 from mtl_methods.configuration import closest
 from mtl_methods.core.step import StepInputs
-from mtl_methods.errors import NonFiniteLossError, TaskError, UnknownNameError
+from mtl_methods.errors import (
+    ConfigurationError,
+    NonFiniteLossError,
+    TaskError,
+    UnknownNameError,
+)
 
 if TYPE_CHECKING:
     from mtl_methods.core.method import Method
@@ -35,7 +40,9 @@ def checked_inputs(
 
     Raises:
         NonFiniteLossError: If a loss is NaN or infinite.
-        TaskError: If losses are not scalars, have no graph, or name an unknown task.
+        TaskError: If losses are no mapping to real scalars, have no graph, or name an unknown
+            task; if ``shared``, ``heads`` or ``features`` are not what they should be.
+        ConfigurationError: If ``grad_scale`` is no positive number.
         UnknownNameError: If there is an argument that no need asks for.
     """
     for key in extra:
@@ -45,15 +52,24 @@ def checked_inputs(
                 f"{closest(key, (*_FURTHER, 'features', 'heads', 'grad_scale'))}; further "
                 f"arguments for declared needs are {', '.join(_FURTHER)}"
             )
+    if not isinstance(losses, Mapping):
+        raise TaskError(
+            f"{method.name}: losses must be a mapping from task names to scalar tensors, got "
+            f"{type(losses).__name__}"
+        )
+    scale = _checked_scale(method, grad_scale)
     tasks = tuple(losses)
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
     for task, loss in zip(tasks, terms, strict=True):
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+            found = type(loss).__name__
+            if isinstance(loss, Tensor):
+                found = str(loss.dtype if loss.is_complex() else tuple(loss.shape))
             raise TaskError(
-                f"{method.name}: the loss of task {task!r} must be a scalar tensor, got {shape}"
+                f"{method.name}: the loss of task {task!r} must be a real scalar tensor, got "
+                f"{found}"
             )
     if not any(loss.requires_grad for loss in terms):
         raise TaskError(f"{method.name}: no loss has a graph to differentiate")
@@ -61,14 +77,15 @@ def checked_inputs(
     for task, value in zip(tasks, values.tolist(), strict=True):
         if not math.isfinite(value):
             raise NonFiniteLossError(task, value)
-    if isinstance(features, Tensor):
-        features = (features,)
+    trunk = _leaves(method, "shared", shared)
+    own = None if heads is None else _leaves(method, "heads", heads)
+    given = None if features is None else _features(method, features)
     if not method.tasks:
         method.setup(
             tasks,
             device=terms[0].device,
             dtype=_parameter_dtype(terms[0].dtype),
-            feature_dim=features[0].shape[1] if features and features[0].dim() > 1 else None,
+            feature_dim=given[0].shape[1] if given and given[0].dim() > 1 else None,
         )
     if tasks == method.tasks:
         index = _first_numbers(len(tasks))
@@ -90,12 +107,57 @@ def checked_inputs(
         losses=terms,
         values=values,
         index=index,
-        shared=tuple(p for p in shared if p.requires_grad),
-        heads=None if heads is None else tuple(p for p in heads if p.requires_grad),
-        features=None if features is None else tuple(features),
-        grad_scale=float(grad_scale),
+        shared=trunk,
+        heads=own,
+        features=given,
+        grad_scale=scale,
         extra=extra,
     )
+
+
+def _checked_scale(method: Method, grad_scale: float) -> float:
+    try:
+        scale = float(grad_scale)
+    except (TypeError, ValueError, RuntimeError):
+        scale = math.nan
+    if not 0.0 < scale < math.inf:
+        raise ConfigurationError(
+            f"{method.name}: grad_scale must be a finite number above 0, got {grad_scale!r}"
+        )
+    return scale
+
+
+def _tensors(method: Method, what: str, given: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    if isinstance(given, Tensor) or not isinstance(given, Iterable):
+        raise TaskError(
+            f"{method.name}: {what} must be an iterable of tensors, got a single "
+            f"{type(given).__name__}"
+        )
+    tensors = tuple(given)
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise TaskError(
+                f"{method.name}: {what} must hold tensors only, got {type(tensor).__name__}"
+            )
+    return tensors
+
+
+def _leaves(method: Method, what: str, given: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The parameters among ``shared`` or ``heads`` that require a gradient."""
+    leaves = tuple(p for p in _tensors(method, what, given) if p.requires_grad)
+    for leaf in leaves:
+        if not leaf.is_leaf:
+            raise TaskError(
+                f"{method.name}: {what} must hold leaves of the graph (parameters), got the "
+                f"result of an operation, of shape {tuple(leaf.shape)}"
+            )
+    return leaves
+
+
+def _features(method: Method, given: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:
+    if isinstance(given, Tensor):
+        return (given,)
+    return _tensors(method, "features", given)
 
 
 @functools.cache

@@ -141,8 +141,8 @@ class TaskGradients:
                 )
         self.targets = tuple(features)
         self.rows = self._matrix(len(losses))
-        self.used = [False] * len(self.targets)
         by_feature, self.heads = found
+        self.used = [any(g is not None for g in gradients) for gradients in by_feature]
         columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
         for column, gradients in zip(columns, by_feature, strict=True):
             present = [i for i, gradient in enumerate(gradients) if gradient is not None]
@@ -196,7 +196,7 @@ class TaskGradients:
         self, row: list[Tensor], reached: list[int], gradients: tuple[Tensor | None, ...]
     ) -> None:
         got = {
-            i: gradient
+            i: gradient if gradient.layout is torch.strided else gradient.to_dense()
             for i, gradient in zip(reached, gradients, strict=False)
             if gradient is not None
         }

@@ -156,6 +156,8 @@ class FactoredGradients:
             gradient = found[key]
             if gradient is None:
                 return like.new_zeros((count, *shape))
+            if gradient.layout is not torch.strided:
+                gradient = gradient.to_dense()
             return gradient if batched else gradient[None]
 
         for factor in self._factors:
