@@ -27,8 +27,8 @@ def check_resolved(resolved: ResolvedStudy) -> None:
     _check_labels(resolved.candidates)
     _check_names(resolved)
     _check_needs(resolved)
-    _check_phases(resolved)
     _check_trials(resolved)
+    _check_phases(resolved)
 
 
 def _check_labels(candidates: Sequence[Candidate]) -> None:

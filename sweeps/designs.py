@@ -13,6 +13,8 @@ from sweeps.study import WeightSweep
 __all__ = ["lattice", "sobol", "weight_points"]
 
 _MAX_POINTS = 100_000
+# Weights, summing to 1, that differ by less are the same point; labels show six decimals.
+_SAME = 1e-6
 
 
 def weight_points(sweep: WeightSweep, tasks: Sequence[str], seed: int) -> list[Mapping[str, float]]:
@@ -28,6 +30,7 @@ def weight_points(sweep: WeightSweep, tasks: Sequence[str], seed: int) -> list[M
     """
     if isinstance(sweep.points, list):
         points = [_given(point, index, tasks) for index, point in enumerate(sweep.points)]
+        _check_distinct(points, sweep.points)
     elif sweep.points < 1 or sweep.points > _MAX_POINTS:
         raise StudyError(f"weight_sweep.points: {sweep.points} is not between 1 and {_MAX_POINTS}")
     elif len(tasks) == 1:
@@ -49,6 +52,19 @@ def _given(point: Sequence[float], index: int, tasks: Sequence[str]) -> list[flo
         raise StudyError(f"{place}: {point} must be finite weights >= 0, not all 0")
     total = math.fsum(point)
     return [weight / total for weight in point]
+
+
+def _check_distinct(points: Sequence[Sequence[float]], given: Sequence[Sequence[float]]) -> None:
+    """Refuses two points that are one: only the proportions of a point's weights count."""
+    order = sorted(range(len(points)), key=lambda index: (points[index], index))
+    for before, after in itertools.pairwise(order):
+        same = all(abs(a - b) < _SAME for a, b in zip(points[before], points[after], strict=True))
+        if same:
+            first, second = sorted((before, after))
+            raise StudyError(
+                f"weight_sweep.points.{second}: {given[second]} is {given[first]} "
+                f"(weight_sweep.points.{first}) again, because weights are normalised to sum 1"
+            )
 
 
 def lattice(tasks: int, points: int) -> list[list[float]]:

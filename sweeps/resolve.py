@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_methods import MethodInfo, Need
-from mtl_methods.errors import FairsweepError
+from mtl_methods import MethodInfo, Need, list_methods, list_transforms
+from mtl_methods.configuration import closest
+from mtl_methods.errors import FairsweepError, UnknownNameError
 from mtl_methods.registry import method_info
 from sweeps.checks import check_resolved
 from sweeps.designs import weight_points
@@ -17,6 +18,7 @@ from sweeps.errors import StudyError
 from sweeps.resolved import SINGLE_TASK, Candidate, ResolvedStudy, training_settings
 from sweeps.spaces import Space, method_settings
 from sweeps.study import Choices, Constant, MethodChoice, Range, Setting, Study
+from trainables.needs import unserved_needs
 from trainables.problem import Problem
 from trainables.problems import make_problem
 from trainables.spec import TrainingSettings
@@ -35,7 +37,7 @@ def resolve(study: Study) -> ResolvedStudy:
     training = training_settings(study, protocol)
     tasks = tuple(task.name for task in problem.tasks)
     candidates = tuple(
-        _candidate(choice, f"methods.{index}", study, training, tasks)
+        _candidate(choice, f"methods.{index}", study, problem, training, tasks)
         for index, choice in enumerate(study.methods)
     )
     baselines: tuple[Candidate, ...] = ()
@@ -70,11 +72,14 @@ def _candidate(
     choice: MethodChoice,
     where: str,
     study: Study,
+    problem: Problem[Any],
     training: Mapping[str, Setting],
     tasks: tuple[str, ...],
 ) -> Candidate:
     try:
         info = method_info(choice.name)
+    except UnknownNameError as error:
+        raise StudyError(f"{where}: {_unknown_method(choice.name, study, problem)}") from error
     except FairsweepError as error:
         raise StudyError(f"{where}: {error}") from error
     if info.name == SINGLE_TASK:
@@ -92,6 +97,27 @@ def _candidate(
     )
     space = _space(info, settings, training, tasks)
     return Candidate(choice.label or info.name, info, space)
+
+
+def _unknown_method(name: str, study: Study, problem: Problem[Any]) -> str:
+    """What is wrong with the name of a method, and the names that may stand in its place."""
+    known = {*list_methods(), *list_transforms()}
+    part = next(part for part in name.split("+") if part not in known)
+    heads = problem.build_model().heads
+    valid = [
+        method
+        for method, info in list_methods().items()
+        if method != SINGLE_TASK
+        and not unserved_needs(info.needs, heads)
+        and (study.baselines is not None or Need.PERFORMANCE_DROPS not in info.needs)
+    ]
+    if part != name:
+        valid = sorted({*valid, *list_transforms()})
+    whole = "" if part == name else f" in {name!r}"
+    return (
+        f"there is no method {part!r}{closest(part, valid)}{whole}; valid: {', '.join(valid)}"
+        + ("" if whole else ", or several joined by '+'")
+    )
 
 
 def _baseline(task: str, training: Mapping[str, Setting], tasks: tuple[str, ...]) -> Candidate:

@@ -176,7 +176,11 @@ def _sentence(detail: ErrorDetails) -> str:
         message = f"should be a mapping with the keys {', '.join(_keys_at(place))}"
     elif kind == "string_pattern_mismatch":
         message = _PATTERNS.get(str(place[-1]), message)
-    message = message.removeprefix("Input ")
+    elif kind == "too_short":
+        least = detail["ctx"]["min_length"]
+        message = f"should have at least {least} item{'' if least == 1 else 's'}"
+    # Pydantic's subjects, "Input" or a type, are what "it" stands for.
+    message = re.sub(r"^[A-Z]\w* (?=should )", "", message)
     return f"{_dotted(place)}: {_short(value)} is not valid; it {message}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sweeps_fakes import resolved_study
 
-from mtl_methods import Need, list_methods
+from mtl_methods import Need, list_methods, list_transforms
 from sweeps.errors import StudyError
 from sweeps.plan import Plan
 from sweeps.resolve import resolve
@@ -27,7 +27,10 @@ def refusal(**changes: Any) -> str:
     [
         ({"methods": ["fairgard"]}, "methods.0: there is no method 'fairgard' (did you mean 'fair"),
         ({"problem": {"name": "multi_digit"}}, "problem: there is no problem 'multi_digit' (did"),
-        ({"problem": {"name": "multi_digits", "task": "CL"}}, "no hyper-parameter 'task'"),
+        (
+            {"problem": {"name": "multi_digits", "task": "CL"}},
+            "has no option 'task' (did you mean 'tasks'?)",
+        ),
         ({"problem": {"name": "multi_digits", "tasks": "CL_XX"}}, "CL, CR, RL, RR"),
         ({"protocol": {"optimizer": "adm"}}, "one of 'adam', 'adamw', 'sgd'"),
         ({"protocol": {"schedule": {"name": "exp"}}}, "there is no schedule 'exp'"),
@@ -45,6 +48,10 @@ def refusal(**changes: Any) -> str:
         ({"baselines": None}, "selection: delta_mtm compares with single-task models"),
         ({"weight_sweep": {"points": [[1.0]]}}, "has 1 weights, not one for each of CL, RR"),
         ({"weight_sweep": {"points": [[0.0, 0.0]]}}, "not all 0"),
+        (
+            {"weight_sweep": {"points": [[1, 2], [3.0, 1.0], [0.1, 0.2]]}},
+            "weight_sweep.points.2: [0.1, 0.2] is [1.0, 2.0] (weight_sweep.points.0) again",
+        ),
         ({"methods": [{"name": "ls", "weights": [1.0]}]}, "is not one weight for each of CL, RR"),
         ({"methods": [{"name": "ls", "weights": {"CL": 1.0}}]}, "does not weight exactly"),
         ({"budget": None}, "search_space.lr: a list or range is searched, which needs a budget"),
@@ -52,6 +59,26 @@ def refusal(**changes: Any) -> str:
 )
 def test_each_mistake_is_named_with_its_place(changes: dict[str, Any], expected: str) -> None:
     assert expected in refusal(**changes)
+
+
+def test_an_unknown_method_is_answered_with_what_may_stand_there() -> None:
+    def valid(message: str) -> set[str]:
+        return set(message.partition("; valid: ")[2].partition(", or ")[0].split(", "))
+
+    names = valid(refusal(methods=["ls", "nothing"], fixed_weights=None))
+    of_the_model = {n for n, i in list_methods().items() if Need.LINEAR_HEADS in i.needs}
+    assert names == set(list_methods()) - {"stl"} - of_the_model
+    for name in names:
+        resolved_study(methods=["ls", {"name": name, "label": "x"}], fixed_weights=None)
+    alone = valid(
+        refusal(methods=["nothing"], baselines=None, selection="loss", fixed_weights=None)
+    )
+    assert names - alone == {
+        n for n, i in list_methods().items() if Need.PERFORMANCE_DROPS in i.needs
+    }
+    message = refusal(methods=["lgo+uw"], fixed_weights=None)
+    assert "there is no method 'lgo' (did you mean 'log'?) in 'lgo+uw'" in message
+    assert set(list_transforms()) <= valid(message)
 
 
 @pytest.mark.parametrize("value", [-1.0, [2.0, -1.0], {"low": -1.0, "high": 2.0}])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtl_methods.configuration import registry_lookup
+from mtl_methods.configuration import closest, registry_lookup
+from mtl_methods.errors import UnknownNameError
 from trainables.problem import Problem, ProblemInfo
 from trainables.problems.multi_digits import MultiDigits
 from trainables.problems.multi_mnist import MultiFashion, MultiFashionMNIST, MultiMNIST
@@ -38,6 +39,13 @@ def make_problem(name: str, **options: Any) -> Problem[Any]:
         ConfigurationError: If the value of an option is not valid.
     """
     problem = registry_lookup(_PROBLEMS, name, "problem")
+    valid = [option.name for option in problem.hyperparameters()]
+    for option in options:
+        if option not in valid:
+            raise UnknownNameError(
+                f"{name} has no option {option!r}{closest(option, valid)}; valid: "
+                + (", ".join(valid) or "none")
+            )
     return problem(problem.Options.from_settings(options))
 
 
