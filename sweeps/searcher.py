@@ -7,6 +7,7 @@ first trial to the last.
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ logger = logging.getLogger("sweeps")
 
 # Workers that die without having reported anything, after which a sweep is given up.
 _DEATHS_PER_SLOT = 4
+# What Ray writes when its memory monitor has killed a worker.
+_OUT_OF_MEMORY = ("OutOfMemoryError", "running low on memory", "memory monitor")
+_LONGEST_REASON = 200
 
 
 class SweepEvents(Protocol):
@@ -227,12 +231,21 @@ class TuneEvents(_NotPickled, Callback):
 
 
 def _reason(trial: Any) -> str:
-    """The last line that Ray wrote of a trial's error."""
+    """In one sentence why a worker died; all that Ray wrote of it goes to Ray's log."""
     try:
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
+        text = Path(trial.error_file).read_text(encoding="utf-8").strip()
     except (OSError, TypeError):
-        lines = []
-    return lines[-1].strip() if lines else "no reason was given"
+        text = ""
+    if not text:
+        return "no reason was given"
+    logging.getLogger("ray").warning("a worker died:\n%s", text)
+    if any(sign in text for sign in _OUT_OF_MEMORY):
+        return (
+            "the machine ran out of memory; lower resources.concurrent or the batch size if it "
+            "happens again"
+        )
+    sentence = re.split(r"(?<=[.!?])\s", text.splitlines()[-1].strip())[0]
+    return sentence if len(sentence) <= _LONGEST_REASON else f"{sentence[:_LONGEST_REASON]}..."
 
 
 class SweepStopper(_NotPickled, Stopper):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -252,6 +254,41 @@ def test_workers_that_cannot_start_end_the_sweep(tmp_path: Path) -> None:
         searcher.on_trial_complete(f"ray{number}", None, error=True)
     assert isinstance(searcher.failure, SweepFailedError)
     assert number == 9
+
+
+ESSAY = """Failure # 1 (occurred at 2026-01-01_00-00-00)
+ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.
+Memory on the node (IP: 127.0.0.1, ID: abc) where the task ran was 15.1GB / 16.0GB (0.95), which
+exceeds the memory usage threshold of 0.95. Refer to the documentation on how to address it: x.
+To adjust the kill threshold, set the environment variable `RAY_memory_usage_threshold`.
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ESSAY, "the machine ran out of memory; lower resources.concurrent or the batch size"),
+        ("Trace\nActorDiedError: it died. Much more.", "up again: ActorDiedError: it died."),
+        ("x" * 5000, "up again: " + "x" * 200 + "..."),
+    ],
+)
+def test_why_a_worker_died_is_one_sentence_and_the_rest_is_in_rays_log(
+    text: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, searcher, _ = make(tmp_path)
+    (tmp_path / "error.txt").write_text(text, encoding="utf-8")
+    trial = SimpleNamespace(trial_id="t", error_file=str(tmp_path / "error.txt"))
+    seen: dict[str, list[str]] = {"ray": [], "sweeps": []}
+    for name, messages in seen.items():
+
+        def note(message: str, *values: object, to: list[str] = messages) -> None:
+            to.append(message % values)
+
+        monkeypatch.setattr(logging.getLogger(name), "warning", note)
+    TuneEvents(searcher).on_trial_error(1, [], trial)
+    assert expected in seen["sweeps"][0]
+    assert len(seen["sweeps"][0]) < 300
+    assert text.strip() in seen["ray"][0]
 
 
 def test_a_stop_is_passed_on(tmp_path: Path) -> None:
