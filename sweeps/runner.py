@@ -116,7 +116,7 @@ def run(
 
     console = console or Console()
     started = time.monotonic()
-    if address is None and not (results / "manifest.json").is_file():
+    if address is None and not (results.expanduser() / "manifest.json").is_file():
         local_slots(resolved.study.resources)  # refused before there is a folder
     with ResultsFolder(results, resolved) as folder, SweepLogs(folder.path, console) as logs:
         outcome = _Run(resolved, folder, address, console, logs).run()
