@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -23,6 +24,7 @@ __all__ = ["app", "main"]
 
 EXIT_BAD_INPUT = 2
 EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
 _WIDTH = 140
 
 # The base of errors in arguments; it is click's, which recent versions of typer bring along.
@@ -62,7 +64,7 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         if isinstance(error, _UsageError):
             _refuse(error.format_message())
@@ -129,6 +131,26 @@ def run(
     Exit codes: 0 every trial is accounted for; 2 bad input; 3 trials failed or were left out;
     130 or 143 stopped.
     """
+    again = ["fairsweep", "run", study]
+    again += ["--results", str(results)] if results else []
+    again += ["--address", address] if address else []
+    continuing = f"Continue with: {shlex.join(again)}"
+    try:
+        outcome = _run(study, results, address, continuing)
+    except KeyboardInterrupt:
+        # While modules are loaded or the report is written, when nothing else waits for a signal.
+        typer.echo(f"stopped; what has ended is kept.\n{continuing}")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if outcome.signal is not None:
+        # All is written. Taking Python, torch and Ray apart can take seconds that a stop has not,
+        # and for ever if a thread of Ray's hangs in an epoch.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome.exit_code)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _run(study: str, results: Path | None, address: str | None, continuing: str) -> Outcome:
     from sweeps.runner import run as run_study
 
     resolved = _resolved(study)
@@ -137,22 +159,14 @@ def run(
     if outcome.signal is None:
         _show_outcome(outcome, console)
     else:
-        again = ["fairsweep", "run", study]
-        again += ["--results", str(results)] if results else []
-        again += ["--address", address] if address else []
         console.print(
             f"stopped; {outcome.ended} of {outcome.planned} trials have ended and are kept.\n"
-            f"Continue with: {' '.join(again)}",
+            f"{continuing}",
             markup=False,
             highlight=False,
+            soft_wrap=True,
         )
-    if outcome.signal is not None:
-        # All is written. Taking Python, torch and Ray apart can take seconds that a stop has not,
-        # and for ever if a thread of Ray's hangs in an epoch.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(outcome.exit_code)
-    raise typer.Exit(outcome.exit_code)
+    return outcome
 
 
 def _resolved(study: str) -> ResolvedStudy:

@@ -152,7 +152,7 @@ def _init(resources: Resources, slots: int, address: str | None) -> None:
             logging_level=logging.ERROR,
             object_store_memory=_OBJECT_STORE_BYTES,
         )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         reason = str(error).strip().splitlines()
         what = f"the Ray cluster at {address} cannot be reached" if address else "Ray did not start"
         raise RunError(f"{what}: {reason[0] if reason else type(error).__name__}") from error

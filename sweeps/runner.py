@@ -206,12 +206,26 @@ class _Run:
         problem, resources = self.resolved.problem, self.resolved.study.resources
         # Missing data is said before Ray starts.
         splits = {problem.key: problem.load(None)}
-        with ray_session(resources, self.folder.path, self.address) as session:
-            # Ray puts in handlers of its own, of SIGTERM and of log messages, when it starts.
-            self.stop.listen()
-            self.logs.take_over()
-            if not self.stop.requested:
-                self._tune(session, splits, first)
+        try:
+            with ray_session(resources, self.folder.path, self.address) as session:
+                # Ray puts in handlers of its own, of SIGTERM and of log messages, when it starts.
+                self.stop.listen()
+                self.logs.take_over()
+                if not self.stop.requested:
+                    self._tune(session, splits, first)
+        except FairsweepError:
+            raise
+        except Exception as error:
+            raise self._broke_off(error) from error
+
+    def _broke_off(self, failure: BaseException | None) -> SweepFailedError:
+        """One sentence for a sweep that Ray ended; what it said is in its log."""
+        self.logs.take_over()
+        logging.getLogger("ray").error("the sweep ended early", exc_info=failure)
+        return SweepFailedError(
+            "Ray ended the sweep before all trials had ended; run the same command again to "
+            f"continue, and see {self.folder.path / 'ray.log'}"
+        )
 
     def _tune(self, session: RaySession, splits: Mapping[str, Splits], first: Trial) -> None:
         from sweeps.searcher import PlanSearcher
@@ -245,11 +259,7 @@ class _Run:
         if isinstance(failure, FairsweepError):
             raise failure
         if failure is not None or not self.plan.finished:
-            logging.getLogger("ray").error("the sweep ended early", exc_info=failure)
-            raise SweepFailedError(
-                "Ray ended the sweep before all trials had ended; run the same command again to "
-                f"continue, and see {self.folder.path / 'ray.log'}"
-            ) from failure
+            raise self._broke_off(failure) from failure
 
     def _watch(self, thread: threading.Thread) -> bool:
         """Shows progress until the sweep ends; ``False`` if it did not stop in time."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study, study_data
 
 import sweeps.cli
+from sweeps.ray_session import RaySession
 from sweeps.results import ResultsFolder
 from sweeps.trials import Trial
 from trainables.record import read_record, write_record
@@ -292,6 +295,51 @@ def test_what_was_left_out_or_replaced_is_said_and_left_out_makes_exit_code_3(
     notices = json.loads((results / "manifest.json").read_text(encoding="utf-8"))["notices"]
     assert len(notices) == 1
     assert expected in notices[0]
+
+
+@pytest.mark.parametrize("where", ["sweeps.study_file.load_study", "sweeps.runner.write_report"])
+def test_an_interrupt_outside_the_sweep_says_how_to_continue(
+    where: str, tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    results = tmp_path / "r s"
+    with ResultsFolder(results, resolved_study()):
+        execute(make_plan(resolved_study(), results), results)
+    monkeypatch.setattr(where, interrupted)
+    path = write_study(tmp_path)
+    code, out, err = command("run", path, "--results", str(results))  # type: ignore[operator]
+    assert code == 130
+    assert err == ""
+    assert out.endswith(f"Continue with: fairsweep run {path} --results '{results}'\n")
+
+
+@pytest.mark.parametrize("where", ["while trials run", "at the start of Ray"])
+def test_a_sweep_that_ray_breaks_off_ends_with_a_sentence_and_code_3(
+    where: str, tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("the raylet is gone")
+
+    @contextlib.contextmanager
+    def session(*_: object) -> Iterator[RaySession]:
+        if where == "at the start of Ray":
+            breaks()
+        yield RaySession(1, tmp_path)
+
+    monkeypatch.setattr("sweeps.ray_session.ray_session", session)
+    monkeypatch.setattr("sweeps.tuner.fit", breaks)
+    results = tmp_path / "r"
+    code, out, err = command(  # type: ignore[operator]
+        "run", write_study(tmp_path), "--results", str(results)
+    )
+    assert code == 3
+    assert err.count("\n") == 1
+    assert "run the same command again to continue" in err
+    assert "Traceback" not in out
+    assert "RuntimeError: the raylet is gone" in (results / "ray.log").read_text(encoding="utf-8")
+    assert (results / "trials.parquet").is_file()
 
 
 def test_methods_and_problems_are_listed_with_sources(command: object) -> None:
