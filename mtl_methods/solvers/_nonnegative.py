@@ -28,6 +28,9 @@ _SWEEPS = 6
 _DEPENDENT = 1e-13
 """A squared distance (of unit vectors) to the span of the passive ones that counts as zero."""
 
+_SHARED = 0.01
+"""Least entry, relative to the largest, by which a vanishing combination is scaled."""
+
 
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -231,21 +234,23 @@ def _settle(matrix: Vector, linear: Vector, point: Vector, free: Mask) -> int:
     return solved
 
 
-def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, Vector, int]:
-    """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several b at once.
+def minimise_nonnegative_batch(matrix: Vector, origin: Vector) -> tuple[Vector, Vector, int]:
+    """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several ``b = -H u`` at once.
 
     Block exchanges as in :func:`minimise_nonnegative`, started where a few gradient steps lead;
     those and the checks are done for all problems together. Problems that need more than a few
-    exchanges, or meet a singular block, are finished one by one.
+    exchanges, or meet a singular block, are finished one by one; but where the problem of their
+    sum has a ``v = u + y`` with ``Hv = 0``, its multiples solve them all.
 
     Args:
         matrix: H, as in :func:`minimise_nonnegative`, shape (K, K).
-        linear: One b a row, shape (R, K).
+        origin: One u a row, shape (R, K).
 
     Returns:
         The minimisers and the gradients ``Hy - b``, each of shape (R, K), and the number of
         linear systems solved.
     """
+    linear = -(origin @ matrix)
     count, size = linear.shape
     points = np.zeros((count, size))
     free = _promising(matrix, linear) if size > _FEW else linear > 0.0
@@ -279,11 +284,42 @@ def minimise_nonnegative_batch(matrix: Vector, linear: Vector) -> tuple[Vector, 
         rows = rows[again]
         if not rows.size:
             break
-    for row in (*failed, *rows.tolist()):
+    waiting = [*failed, *rows.tolist()]
+    if len(failed) > 1:
+        parts = origin[waiting]
+        together = (parts / np.abs(parts).max(axis=1, keepdims=True)).sum(axis=0)
+        right = -(together @ matrix)
+        solution = minimise_nonnegative(matrix, right, right > 0.0)
+        iterations += solution.iterations
+        total = together + solution.point
+        if float(np.abs(solution.slope).max()) <= 64.0 * EPSILON * float(np.abs(total).sum()):
+            waiting = [row for row in waiting if not _served(total, origin[row], points[row])]
+    for row in waiting:
         solution = minimise_nonnegative(matrix, linear[row], linear[row] > 0.0)
         points[row] = solution.point
         iterations += solution.iterations
     return points, points @ matrix - linear, iterations
+
+
+def _served(vanishing: Vector, origin: Vector, point: Vector) -> bool:
+    """Solve a problem of a batch by a multiple of ``v >= 0`` with ``Hv = 0``, if that is sound.
+
+    Args:
+        vanishing: v, shape (K,).
+        origin: The problem's u, shape (K,).
+        point: Becomes ``y = factor v - u >= 0``, in place, shape (K,).
+
+    Returns:
+        Whether it does: where u is positive v must be, and not by rounding alone.
+    """
+    needed = origin > 0.0
+    if not needed.any() or origin.min() < 0.0 or vanishing.min() < 0.0:
+        return False
+    if float(vanishing[needed].min()) <= _SHARED * float(vanishing.max()):
+        return False
+    factor = float((origin[needed] / vanishing[needed]).max())
+    point[:] = np.maximum(factor * vanishing - origin, 0.0)
+    return True
 
 
 def _promising(matrix: Vector, linear: Vector) -> Mask:

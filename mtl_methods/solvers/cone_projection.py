@@ -77,12 +77,12 @@ def solve_cone_projection(
     inverse = 1.0 / scale
     cosines = unit_gram(matrix, inverse)
     origin = bounds * scale
-    linear = -(origin @ cosines)
     if bounds.ndim == 1:
+        linear = -(origin @ cosines)
         solution = minimise_nonnegative(cosines, linear, linear > 0.0)
         added, slope, iterations = solution.point, solution.slope, solution.iterations
     else:
-        added, slope, iterations = minimise_nonnegative_batch(cosines, linear)
+        added, slope, iterations = minimise_nonnegative_batch(cosines, origin)
     total = (np.abs(origin) + added).sum(axis=-1, keepdims=True)
     violation = np.where(added > 0.0, np.abs(slope), -slope)
     residual = float((violation / np.maximum(total, np.finfo(np.float64).tiny)).max())

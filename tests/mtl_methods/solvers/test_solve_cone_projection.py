@@ -82,6 +82,24 @@ def test_opposing_gradients_project_to_zero():
     np.testing.assert_allclose(weights @ rows, 0.0, atol=1e-12)
 
 
+@pytest.mark.parametrize("rank", [3, 5, 10])
+@pytest.mark.parametrize("decades", [0.0, 3.0])
+def test_many_tasks_in_few_dimensions_share_their_solution(rank, decades):
+    """Gradients that leave no direction without conflict: one vanishing combination serves all."""
+    generator = np.random.default_rng(rank)
+    rows = generator.normal(size=(40, rank))
+    rows *= 10.0 ** generator.uniform(-decades, decades, size=(40, 1))
+    lower = np.eye(40)
+    solution = solve_cone_projection(gram_of(rows), lower)
+    assert solution.status == "converged"
+    assert solution.iterations < 100
+    lengths = np.linalg.norm(rows, axis=1)
+    sizes = solution.weights @ lengths
+    assert (solution.weights >= lower).all()
+    assert (np.linalg.norm(solution.weights @ rows, axis=1) <= 1e-12 * sizes).all()
+    assert (sizes <= 1e4 * lengths).all()
+
+
 def test_zero_gradient_stays():
     rows = gradients("generic", 4, seed=2)
     rows[1] = 0.0
