@@ -207,6 +207,10 @@ def factored_gradients(
 ) -> FactoredGradients | PlainGradients:
     """Task gradients in factored form where that pays.
 
+    Hooks on tensors of the trunk act as on the plain path. Where several tasks travel together
+    (``plan.tasks_at_once``) they see these as one batched tensor, as under ``torch.vmap``: what a
+    hook, or ``retain_grad()``, stores of it is of no use afterwards.
+
     Args:
         losses: K scalar losses with their graphs.
         shared: The shared parameters.

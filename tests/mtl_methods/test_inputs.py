@@ -40,7 +40,7 @@ def a_step():
         (lambda s: {"losses": {"t0": 0.5}}, "real scalar tensor, got float"),
     ],
 )
-def test_arguments_that_are_none(name, change, sentence):
+def test_arguments_that_are_refused(name, change, sentence):
     step = a_step()
     arguments = {"losses": step[3], "shared": step[0].parameters(), **change(step)}
     method = make_method(name)
@@ -50,11 +50,9 @@ def test_arguments_that_are_none(name, change, sentence):
     assert all(p.grad is None for p in (*step[0].parameters(), *step[1].parameters()))
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, "1", None, 1j, torch.ones(2)])
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, "one", None, 1j, torch.ones(2)])
 @pytest.mark.parametrize("name", ["ls", "fairgrad"])
 def test_a_loss_scale_is_a_positive_number(name, scale):
-    if scale == "1":
-        scale = "one"
     trunk, _, _, losses = a_step()
     with pytest.raises(ConfigurationError, match="grad_scale must be a finite number above 0"):
         make_method(name).backward(losses, trunk.parameters(), grad_scale=scale)
@@ -108,8 +106,7 @@ def test_sparse_gradients_of_embeddings(gram_path):
             "two": (table(rows) - 1.0).square().mean(),
         }
         method = make_method("fairgrad", gram_path=gram_path)
-        for _ in range(1):
-            method.backward(losses, table.parameters())
+        method.backward(losses, table.parameters())
         found[sparse] = [method.weights, table.weight.grad, own.weight.grad.to_dense()]
         assert not table.weight.grad.is_sparse
     torch.testing.assert_close(found[True], found[False])
