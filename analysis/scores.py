@@ -35,6 +35,12 @@ MEASURE_LABELS: dict[str, str] = {
     "mean_rank_metrics": "mean rank over metrics ↓",
 }
 
+WALL_TIME = (
+    "Seconds are wall time on a machine that other trials or programs may have shared, so small "
+    "differences mean nothing."
+)
+"""Said wherever times are compared."""
+
 EQUAL_WEIGHTING = "ls"
 """The variant that weighs all tasks equally: the reference of `measures.delta_p`."""
 

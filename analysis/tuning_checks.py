@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,15 @@ from analysis.search import FEWEST_CONFIGURATIONS, logarithmic, searches, varied
 
 BORDER = 0.02
 """A best value within this share of a range's length from its end counts as on the border."""
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """What was searched: a range, or a list of values, sorted."""
+
+    low: float
+    high: float
+    choices: tuple[float, ...] = ()
 
 
 def unequal_budgets(results: Results, tolerance: float = 0.1) -> str | None:
@@ -42,7 +52,8 @@ def border_values(results: Results) -> pd.DataFrame:
     `FEWEST_CONFIGURATIONS` different values were.
 
     Returns:
-        ``name``, ``parameter``, ``value``, ``low``, ``high``, ``side``, ``recorded``.
+        ``name``, ``parameter``, ``value``, ``low``, ``high``, ``side``, ``recorded``, ``choices``:
+        the values searched, sorted, where it was a list and no range; empty otherwise.
     """
     rows = []
     for tuned in searches(results):
@@ -52,27 +63,28 @@ def border_values(results: Results) -> pd.DataFrame:
             continue
         for parameter in varied_parameters(found):
             values = found[parameter].dropna().astype(np.float64)
-            bounds = _recorded_range(results, tuned.name, parameter)
-            recorded = bounds is not None
-            if bounds is None:
+            searched = _recorded(results, tuned.name, parameter)
+            recorded = searched is not None
+            if searched is None:
                 if values.nunique() < FEWEST_CONFIGURATIONS:
                     continue
-                bounds = float(values.min()), float(values.max())
+                searched = _Searched(float(values.min()), float(values.max()))
             value = float(chosen[parameter].iloc[0])
-            side = _side(value, *bounds)
+            side = _side(value, searched.low, searched.high)
             if side:
                 rows.append(
                     {
                         "name": tuned.name,
                         "parameter": parameter.partition(".")[2],
                         "value": value,
-                        "low": bounds[0],
-                        "high": bounds[1],
+                        "low": searched.low,
+                        "high": searched.high,
                         "side": side,
                         "recorded": recorded,
+                        "choices": searched.choices,
                     }
                 )
-    columns = ["name", "parameter", "value", "low", "high", "side", "recorded"]
+    columns = ["name", "parameter", "value", "low", "high", "side", "recorded", "choices"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -88,24 +100,27 @@ def _side(value: float, low: float, high: float) -> str:
     return "high" if share >= 1 - BORDER else ""
 
 
-def _recorded_range(results: Results, name: str, parameter: str) -> tuple[float, float] | None:
-    """Searched range of a parameter: of the study as run, else the method's recommended one."""
+def _recorded(results: Results, name: str, parameter: str) -> _Searched | None:
+    """What was searched of a parameter: by the study as run, else the method's recommendation."""
     kind, _, short = parameter.partition(".")
     if kind == "training":
-        return _numeric_range(_entry(results.study.get("search_space"), short))
+        return _searched(_entry(results.study.get("search_space"), short))
     chosen = [
         method
         for method in results.study.get("methods") or []
         if isinstance(method, Mapping) and name in (method.get("label"), method.get("name"))
     ]
     for method in chosen:
-        found = _numeric_range(_entry(method, short))
+        found = _searched(_entry(method, short))
         if found is not None:
             return found
     described = _entry(results.manifest.get("methods"), name)
     for entry in _entry(described, "hyperparameters") or []:
         if isinstance(entry, Mapping) and entry.get("name") == short:
-            return _numeric_range(entry.get("search"))
+            search = entry.get("search")
+            if isinstance(search, (list, tuple)) and len(search) == 2:  # a pair is a range here
+                search = {"low": search[0], "high": search[1]}
+            return _searched(search)
     return None
 
 
@@ -113,12 +128,13 @@ def _entry(mapping: Any, key: str) -> Any:
     return mapping.get(key) if isinstance(mapping, Mapping) else None
 
 
-def _numeric_range(setting: Any) -> tuple[float, float] | None:
-    """Ends of ``{low, high}``, of a pair, or of a list of choices; None for anything else."""
-    if isinstance(setting, Mapping):
-        setting = [setting.get("low"), setting.get("high")]
-    if not isinstance(setting, (list, tuple)) or len(setting) < 2:
+def _searched(setting: Any) -> _Searched | None:
+    """``{low, high}`` or a list of values; None for anything else, or for what is no number."""
+    ranged = isinstance(setting, Mapping)
+    values = [setting.get("low"), setting.get("high")] if ranged else setting
+    if not isinstance(values, (list, tuple)) or len(values) < 2:
         return None
-    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in setting):
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         return None
-    return float(min(setting)), float(max(setting))
+    ordered = sorted(float(v) for v in values)
+    return _Searched(ordered[0], ordered[-1], () if ranged else tuple(ordered))

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from analysis import understanding
 from analysis.figures.style import COLOURS, GREY, Style, new_figure, styles
 from analysis.results import Results
+from analysis.scores import WALL_TIME
 
 BLACK = Style("black", "o", "-", False)
 SIMILARITY_CAPTION = (
@@ -25,7 +26,7 @@ EQUAL_CAPTION = (
 )
 TIME_CAPTION = (
     "Seconds per epoch relative to linear scalarisation; dark: the share spent finding weights. "
-    "(Figure 4 of the LDC-MTL paper.)"
+    f"(Figure 4 of the LDC-MTL paper.) {WALL_TIME}"
 )
 
 

@@ -139,7 +139,7 @@ def _software(study: StudyAnalysis) -> str:
 
 
 def _listed(entries: Any) -> str:
-    """A mapping as "name value, name value"; ranges as "name from low to high"."""
+    """A mapping as "name value, ..."; ranges as "from low to high", lists as "among the values"."""
     if not isinstance(entries, Mapping):
         return ""
     return ", ".join(
@@ -154,5 +154,5 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return "(" + ", ".join(f"{k} {_value(v)}" for k, v in value.items()) + ")"
     if isinstance(value, (list, tuple)):
-        return "in {" + ", ".join(str(v) for v in value) + "}"
+        return "among the values " + "{" + ", ".join(str(v) for v in value) + "}"
     return str(value)

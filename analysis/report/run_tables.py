@@ -8,6 +8,7 @@ from analysis.report.study import StudyAnalysis
 from analysis.report.study_tables import labelled
 from analysis.report.tables import Column, Table, decimals
 from analysis.results import ERROR_COLUMNS
+from analysis.scores import WALL_TIME
 
 
 def losses_table(study: StudyAnalysis) -> Table | None:
@@ -44,7 +45,7 @@ def time_table(study: StudyAnalysis) -> Table | None:
         Column("relative", "relative to LS ↓", 2),
         Column("solve_share", "share spent finding weights", 3),
     ]
-    return Table("time_table", "Time per epoch", frame, columns, row_variant="variant")
+    return Table("time_table", "Time per epoch", frame, columns, WALL_TIME, row_variant="variant")
 
 
 def neighbours_table(study: StudyAnalysis) -> Table | None:
@@ -81,18 +82,22 @@ def borders_table(study: StudyAnalysis) -> Table | None:
     frame = study.borders
     if frame.empty:
         return None
-    frame = frame.assign(label=[study.results.label(str(name)) for name in frame["name"]])
+    frame = frame.assign(
+        label=[study.results.label(str(name)) for name in frame["name"]],
+        searched=["values" if choices else "range" for choices in frame["choices"]],
+    )
     columns = [
         Column("label", "method"),
         Column("parameter", "parameter"),
         *(Column(name, name) for name in ("value", "low", "high", "side")),
+        Column("searched", "searched"),
     ]
     return Table(
         "borders",
-        "Best values on the border of their range",
+        "Best values at the end of what was searched",
         frame,
         columns,
-        "A better value may lie outside: search again with a wider range.",
+        "A better value may lie outside: search again with a wider range or with further values.",
         row_variant="name",
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from analysis.report.study import StudyAnalysis
 from analysis.report.tables import Column, Table, decimals
-from analysis.scores import MEASURE_LABELS, MEASURES
+from analysis.scores import MEASURE_LABELS, MEASURES, WALL_TIME
 
 INDEX_DIGITS = {"jain_index": 4, "gini": 4}
 
@@ -29,9 +30,8 @@ def summary_table(study: StudyAnalysis) -> Table:
             if summary[name].notna().any()
         ),
         *(
-            Column(name, MEASURE_LABELS[name], 2, best="low")
-            for name in ("mean_rank", "mean_rank_metrics")
-            if summary[name].notna().any()
+            Column(name, MEASURE_LABELS[name], 2, f"{name}_se", best="low")
+            for name in _ranks(summary)
         ),
         Column("seconds_per_epoch", "s / epoch ↓", 3, best="low"),
         Column("n_diverged", "diverged"),
@@ -43,10 +43,20 @@ def summary_table(study: StudyAnalysis) -> Table:
         summary,
         columns,
         "Mean ± standard error over seeds on the test split, best value of each column bold "
-        "(single-task excepted). Diverged and failed trials of all phases are counted, never "
-        "averaged.",
+        "(single-task excepted). The error of a mean rank is that of the ranks of single seeds. "
+        f"Diverged and failed trials of all phases are counted, never averaged. {WALL_TIME}",
         row_variant="variant",
     )
+
+
+def _ranks(summary: pd.DataFrame) -> list[str]:
+    """The kinds of mean rank to show: one where both say the same, as with one metric a task."""
+    one, other = "mean_rank", "mean_rank_metrics"
+    if summary[one].isna().all():
+        return []
+    first = summary[[one, f"{one}_se"]].to_numpy(dtype=np.float64).round(9)
+    second = summary[[other, f"{other}_se"]].to_numpy(dtype=np.float64).round(9)
+    return [one] if np.array_equal(first, second, equal_nan=True) else [one, other]
 
 
 def metrics_table(study: StudyAnalysis) -> Table:

@@ -63,12 +63,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A rendered cell: text, the number it sorts by (None for text), and whether it is the best."""
+    """A rendered cell: its value, standard error, the number it sorts by (None for text)."""
 
-    text: str
+    value: str
     sort: float | None
     best: bool
     missing: bool = False
+    error: str = ""
+
+    @property
+    def text(self) -> str:
+        """Value and error on one line."""
+        return f"{self.value} ± {self.error}" if self.error else self.value
 
 
 @dataclass(frozen=True)
@@ -190,9 +196,13 @@ def _cell(row: dict[Any, Any], column: Column, best: float | None) -> Cell:
     if column.floored and 0 < value < 10.0**-column.digits:
         text = f"< {10.0**-column.digits:.{column.digits}f}"
     error = row.get(column.error) if column.error else None
-    if error is not None and not math.isnan(error):
-        text += f" ± {number(float(error), column.digits)}"
-    return Cell(text, float(value), best=best is not None and float(value) == best)
+    shown = "" if error is None or math.isnan(error) else number(float(error), column.digits)
+    return Cell(
+        text,
+        float(value),
+        best=best is not None and float(value) == best,
+        error=shown,
+    )
 
 
 def _best(frame: pd.DataFrame, column: Column) -> float | None:

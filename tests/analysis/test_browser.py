@@ -195,6 +195,36 @@ def test_readable_on_a_phone(page) -> None:
         page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+HIDDEN = """const s = document.querySelector("#summary .scroll");
+return s.scrollWidth - s.clientWidth"""
+
+
+def test_the_summary_fits_a_common_window(page) -> None:
+    page.set_window_size(1200, 900)
+    page.refresh()
+    assert page.execute_script(HIDDEN) <= 1
+    assert not page.find_element(By.CSS_SELECTOR, "#summary p.more").is_displayed()
+
+
+def test_a_table_wider_than_a_phone_says_so_and_keeps_its_names(page) -> None:
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True},
+    )
+    try:
+        page.refresh()
+        assert page.execute_script(HIDDEN) > 100
+        hint = page.find_element(By.CSS_SELECTOR, "#summary p.more")
+        assert hint.is_displayed()
+        assert "scroll" in hint.text
+        name = page.find_element(By.CSS_SELECTOR, "#summary tbody td")
+        before = name.rect["x"]
+        page.execute_script("document.querySelector('#summary .scroll').scrollLeft = 150")
+        assert name.rect["x"] == pytest.approx(before, abs=1)
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_comparison_opens_without_errors(browser, tmp_path: Path) -> None:
     folders = [
         write_folder(tmp_path / str(i), Plan(tasks=2 + i, seed=i, name=f"study {i}", search=2))

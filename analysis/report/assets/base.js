@@ -29,6 +29,19 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// ---- Tables wider than the page: say so, and shade the side on which more is.
+function markOverflow(scroll) {
+  const hidden = scroll.scrollWidth - scroll.clientWidth;
+  scroll.classList.toggle("more-left", hidden > 1 && scroll.scrollLeft > 1);
+  scroll.classList.toggle("more-right", hidden > 1 && scroll.scrollLeft < hidden - 1);
+  scroll.previousElementSibling.hidden = hidden <= 1;
+}
+const overflowing = new ResizeObserver(entries => entries.forEach(e => markOverflow(e.target)));
+for (const scroll of document.querySelectorAll(".scroll")) {
+  scroll.addEventListener("scroll", () => markOverflow(scroll), { passive: true });
+  overflowing.observe(scroll);
+}
+
 // ---- Saving a table's CSV or LaTeX as a file.
 for (const details of document.querySelectorAll("details.export")) {
   const button = document.createElement("button");
