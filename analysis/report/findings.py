@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.front import AHEAD, BEHIND
+from analysis.planned import untried_methods, untried_phases
 from analysis.report.study import StudyAnalysis
 from analysis.report.tables import number
 from analysis.scores import EQUAL_WEIGHTING
@@ -29,6 +30,7 @@ def findings(study: StudyAnalysis) -> list[Finding]:
     """What the results say, most important first; empty without a finished method."""
     said = [
         _best(study),
+        *_untried(study),
         _separated(study),
         _against_equal(study),
         _against_sweep(study),
@@ -50,7 +52,8 @@ def warnings(study: StudyAnalysis) -> list[str]:
             "real data set."
         )
     methods = summary[summary["kind"] == "method"]
-    lonely, silent = methods[methods["seeds"] == 1], methods[methods["seeds"] == 0]
+    lonely = methods[methods["seeds"] == 1]
+    silent = methods[(methods["seeds"] == 0) & (methods["n_trials"] > 0)]
     if not lonely.empty:
         found.append(
             f"One seed only for {_join(lonely['label'])}: no spread is known, differences may be "
@@ -80,12 +83,17 @@ def warnings(study: StudyAnalysis) -> list[str]:
     if study.unequal_budgets:
         found.append(study.unequal_budgets)
     for row in study.borders.to_dict("records"):
-        where = "range searched" if row["recorded"] else "values tried"
+        ends = f"{row['low']:.3g} to {row['high']:.3g}"
+        where = f"range searched ({ends})"
+        if row["choices"]:
+            listed = ", ".join(f"{value:.3g}" for value in row["choices"])
+            where = f"values searched ({listed})"
+        elif not row["recorded"]:
+            where = f"values tried ({ends})"
         found.append(
             f"The best {row['parameter']} of {results.label(str(row['name']))}, "
             f"{row['value']:.3g}, lies at the {'lower' if row['side'] == 'low' else 'upper'} end "
-            f"of the {where} ({row['low']:.3g} to {row['high']:.3g}): a better value may lie "
-            "outside."
+            f"of the {where}: a better value may lie outside."
         )
     return found
 
@@ -137,6 +145,23 @@ def _nothing(study: StudyAnalysis) -> Finding:
         "are only compared by their metrics and ranks"
     )
     return Finding(text + ".", "metrics")
+
+
+def _untried(study: StudyAnalysis) -> list[Finding]:
+    """What was planned without a single trial having ended."""
+    results, said = study.results, []
+    methods, phases = untried_methods(results), untried_phases(results)
+    if methods:
+        names = _join([results.label(variant) for variant in methods])
+        text = (
+            f"Planned, but without a single trial so far: {names}; nothing is known of "
+            f"{'it' if len(methods) == 1 else 'them'}."
+        )
+        said.append(Finding(text, "summary"))
+    if phases:
+        text = f"Planned phase{'' if len(phases) == 1 else 's'} without a single trial so far: "
+        said.append(Finding(f"{text}{_join(phases)}.", "budgets"))
+    return said
 
 
 def _separated(study: StudyAnalysis) -> Finding | None:

@@ -14,10 +14,14 @@ import pytest
 from synthetic_folder import Plan, write_folder
 
 from analysis import load
+from analysis.figures.dynamics import TIME_CAPTION
+from analysis.report import write_report
 from analysis.report.findings import findings, warnings
 from analysis.report.methods_text import methods_text
 from analysis.report.payload import payload, script_json
+from analysis.report.run_tables import time_table
 from analysis.report.study import StudyAnalysis
+from analysis.report.study_tables import summary_table
 from analysis.report.tables import Column, Table, escape_latex, number
 from analysis.results import Results
 
@@ -155,3 +159,56 @@ def test_methods_text_states_protocol_ranges_budgets_and_versions(results: Resul
         "Holm",
     ):
         assert part in text
+
+
+def test_findings_name_the_methods_and_phases_that_never_got_a_trial(tmp_path: Path) -> None:
+    budgets = {"trials": 6, "replicate_seeds": 4, "fixed_weights_seeds": 4, "baseline_seeds": 4}
+    plan = Plan(seeds=2, fixed=(), sweep=0, extra={"budgets": budgets})
+    results = load(write_folder(tmp_path / "f", plan))
+    known = results.trials[~results.trials["variant"].isin(["uw", "famo"])]
+    study = StudyAnalysis(replace(results, trials=known))
+    texts = [finding.text for finding in findings(study)]
+    assert (
+        "Planned, but without a single trial so far: UW and FAMO; nothing is known of them."
+        in texts
+    )
+    assert "Planned phase without a single trial so far: fixed weights." in texts
+    assert not any("UW" in text for text in warnings(study))
+    said = " ".join(finding.text for finding in findings(StudyAnalysis(results)))
+    assert "nothing is known" not in said
+
+
+def test_a_study_of_which_only_baselines_ended_is_reported_without_a_problem(
+    tmp_path: Path,
+) -> None:
+    budgets = {"trials": 6, "replicate_seeds": 4, "baseline_seeds": 4}
+    folder = write_folder(tmp_path / "f", Plan(seeds=2, extra={"budgets": budgets}))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    trials = trials[(trials["phase"] == "baselines") & (trials["seed"] < 100)]
+    trials = trials.drop(columns=["test.CL.accuracy", "validation.RR.mse"])
+    trials.loc[trials["variant"] == "stl:RR", "status"] = "diverged"
+    trials.to_parquet(folder / "trials.parquet")
+    paths = write_report(folder)
+    html = paths.report.read_text()
+    assert "Problem with the results folder" not in html
+    assert "without a single trial so far: LS, UW, FAMO, CAGrad and FairGrad" in html
+    assert "without a single trial so far: search and replicates" in html
+    summary = pd.read_csv(paths.summary).set_index("variant")
+    assert (summary.loc[["ls", "uw", "famo", "cagrad", "fairgrad"], "seeds"] == 0).all()
+
+
+def test_times_are_said_to_be_wall_time_of_a_shared_machine(results: Results) -> None:
+    study = StudyAnalysis(results)
+    times = time_table(study)
+    assert times is not None
+    for caption in (summary_table(study).caption, times.caption, TIME_CAPTION):
+        assert "wall time on a machine that other trials or programs may have shared" in caption
+
+
+def test_one_mean_rank_where_both_say_the_same(tmp_path: Path, results: Results) -> None:
+    """One metric a task: no need of two columns. Errors stand beside the ranks."""
+    ranks = [c for c in summary_table(StudyAnalysis(results)).columns if "rank" in c.key]
+    assert [(c.key, c.error) for c in ranks] == [("mean_rank", "mean_rank_se")]
+    three = load(write_folder(tmp_path / "f", Plan(tasks=3, sweep=0, fixed=())))
+    keys = [column.key for column in summary_table(StudyAnalysis(three)).columns]
+    assert {"mean_rank", "mean_rank_metrics"} <= set(keys)

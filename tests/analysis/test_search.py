@@ -18,6 +18,10 @@ from analysis import (
     response_curves,
     unequal_budgets,
 )
+from analysis.report.findings import warnings
+from analysis.report.methods_text import methods_text
+from analysis.report.run_tables import borders_table
+from analysis.report.study import StudyAnalysis
 from analysis.results import Results
 from analysis.search import searches
 
@@ -122,6 +126,32 @@ def test_best_values_on_the_border_are_named(
     if side and column == "training.lr":
         assert (own["low"].iloc[0], own["high"].iloc[0]) == (1e-4, 1e-2)
         assert own["recorded"].iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ([3.0, 1.0, 2.0], "lies at the upper end of the values searched (1, 2, 3): a better"),
+        ({"low": 1.0, "high": 3.0}, "lies at the upper end of the range searched (1 to 3): a"),
+    ],
+)
+def test_a_list_of_choices_is_no_range(searched: Results, setting: object, said: str) -> None:
+    results = moved(searched, "hp.alpha", 3.0)
+    study = {**results.study, "methods": [{"name": "fairgrad", "label": "f", "alpha": setting}]}
+    analysis = StudyAnalysis(replace(results, study=study))
+    own = analysis.borders.set_index(["name", "parameter"]).loc[("fairgrad", "alpha")]
+    assert own["choices"] == ((1.0, 2.0, 3.0) if isinstance(setting, list) else ())
+    warned = [text for text in warnings(analysis) if "best alpha of FairGrad" in text]
+    assert len(warned) == 1
+    assert said in warned[0]
+    table = borders_table(analysis)
+    assert table is not None
+    rows = [[cell.text for cell in row] for row in table.cells]
+    row = next(row for row in rows if row[:2] == ["FairGrad", "alpha"])
+    assert row[-1] == ("values" if isinstance(setting, list) else "range")
+    text = " ".join(methods_text(analysis))
+    wanted = "among the values {3.0, 1.0, 2.0}" if isinstance(setting, list) else "from 1.0 to 3.0"
+    assert f"f: alpha {wanted}" in text
 
 
 def test_all_diverged_leaves_no_best(tmp_path: Path) -> None:
