@@ -20,6 +20,7 @@ from pathlib import Path
 
 from sweeps.capacity import available_gpus, capped, fitting, local_slots
 from sweeps.errors import RunError
+from sweeps.ray_words import messages_to_log
 from sweeps.study import Resources
 
 __all__ = ["RaySession", "ray_session"]
@@ -110,7 +111,7 @@ def ray_session(
         RunError: If Ray cannot be started or reached, or has no room for one trial.
     """
     slots = local_slots(resources) if address is None else resources.concurrent or 1
-    with _environment(environment(slots, local=address is None)):
+    with _environment(environment(slots, local=address is None)), messages_to_log():
         import ray
 
         started = not ray.is_initialized()

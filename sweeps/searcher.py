@@ -7,7 +7,6 @@ first trial to the last.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from ray.tune.stopper import Stopper
 from sweeps.errors import SweepFailedError
 from sweeps.ledger import Record
 from sweeps.plan import Plan
+from sweeps.ray_words import brief, is_out_of_memory
 from sweeps.rests import Rests
 from sweeps.study import Resources
 from sweeps.trials import Trial
@@ -31,9 +31,6 @@ logger = logging.getLogger("sweeps")
 
 # Workers that die without having reported anything, after which a sweep is given up.
 _DEATHS_PER_SLOT = 4
-# What Ray writes when its memory monitor has killed a worker.
-_OUT_OF_MEMORY = ("OutOfMemoryError", "running low on memory", "memory monitor")
-_LONGEST_REASON = 200
 
 
 class SweepEvents(Protocol):
@@ -239,13 +236,8 @@ def _reason(trial: Any) -> str:
     if not text:
         return "no reason was given"
     logging.getLogger("ray").warning("a worker died:\n%s", text)
-    if any(sign in text for sign in _OUT_OF_MEMORY):
-        return (
-            "the machine ran out of memory; lower resources.concurrent or the batch size if it "
-            "happens again"
-        )
-    sentence = re.split(r"(?<=[.!?])\s", text.splitlines()[-1].strip())[0]
-    return sentence if len(sentence) <= _LONGEST_REASON else f"{sentence[:_LONGEST_REASON]}..."
+    # Which sign tells is anywhere in the text, the reason itself in its last line.
+    return brief(text if is_out_of_memory(text) else text.splitlines()[-1])
 
 
 class SweepStopper(_NotPickled, Stopper):

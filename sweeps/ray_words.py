@@ -1,0 +1,59 @@
+"""What Ray says at length, in one sentence; all of it goes to Ray's log."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["brief", "is_out_of_memory", "messages_to_log"]
+
+logger = logging.getLogger("sweeps")
+
+# What Ray writes when its memory monitor has killed a worker.
+_OUT_OF_MEMORY = ("OutOfMemoryError", "running low on memory", "memory monitor", "memory pressure")
+_LONGEST = 200
+
+
+def brief(text: str) -> str:
+    """The first sentence of a message of Ray's, or what it comes to."""
+    if is_out_of_memory(text):
+        return (
+            "the machine ran out of memory; lower resources.concurrent or the batch size if it "
+            "happens again"
+        )
+    sentence = re.split(r"(?<=[.!?])\s", text.strip())[0]
+    return sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]}..."
+
+
+def is_out_of_memory(text: str) -> bool:
+    """Whether Ray says that its memory monitor has killed a worker."""
+    return any(sign in text for sign in _OUT_OF_MEMORY)
+
+
+@contextlib.contextmanager
+def messages_to_log() -> Iterator[None]:
+    """Logs what Ray would print of its own processes to standard output, whatever it is told.
+
+    Ray has no setting for these messages; a Ray without the function that prints them is left as
+    it is.
+    """
+    worker = importlib.import_module("ray._private.worker")
+    printing = getattr(worker, "print_to_stdstream", None)
+    if printing is None:
+        yield
+        return
+
+    def log(data: dict[str, Any], *_: Any, **__: Any) -> None:
+        text = "\n".join(map(str, data.get("lines") or ()))
+        logging.getLogger("ray").warning("%s", text)
+        logger.warning("Ray reports: %s", brief(text))
+
+    worker.print_to_stdstream = log  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing  # type: ignore[attr-defined]
