@@ -78,7 +78,7 @@ def test_tables_sort_by_number_and_keep_empty_cells_last(page) -> None:
     assert head.text.startswith("Δmtm")
 
     def values() -> list[str]:
-        return [text.split(" ")[0] for text in column(page, "summary", 2)]
+        return [text.split()[0] for text in column(page, "summary", 2)]
 
     for ascending in (True, False):
         head.click()
