@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtl_methods import make_method
-from mtl_methods.core.gradient_weighting import Combination, GramWeighting
+from mtl_methods.core.gradient_weighting import Combination, GradientCombination
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.loss_weighting import LS
 from mtl_methods.testing import (
@@ -95,8 +95,8 @@ class BlowsUp(Sound):
         return inputs.values * math.inf
 
 
-class DividesByNorms(GramWeighting):
-    """A high power of norms, without a thought for overflow.
+class DividesByNorms(GradientCombination):
+    """Unit gradients, without a thought for zero ones.
 
     Source: this test.
     """
@@ -104,10 +104,10 @@ class DividesByNorms(GramWeighting):
     name: ClassVar[str] = "divides"
     summary: ClassVar[str] = "Unit gradients."
     paper: ClassVar[str] = "none"
-    equation: ClassVar[str] = "w = 1 / ||g||"
+    equation: ClassVar[str] = "d = sum_k g_k / ||g_k||"
 
-    def solve(self, gram, inputs):
-        return Combination(weights=gram.diagonal() ** -30.0)
+    def combine(self, matrix, gram, inputs):
+        return Combination(combined=(matrix / matrix.norm(dim=1, keepdim=True)).sum(0))
 
 
 class SaysNothing(Sound):
