@@ -51,6 +51,8 @@ def warnings(study: StudyAnalysis) -> list[str]:
             "The data of this study is a generated fixture: the numbers say nothing about the "
             "real data set."
         )
+    notices = [str(notice) for notice in results.manifest.get("notices") or []]
+    found.extend(f"{notice[:1].upper()}{notice[1:]}." for notice in notices if notice)
     methods = summary[summary["kind"] == "method"]
     lonely = methods[methods["seeds"] == 1]
     silent = methods[(methods["seeds"] == 0) & (methods["n_trials"] > 0)]
