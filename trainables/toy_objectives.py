@@ -172,6 +172,7 @@ def trajectories(
     lr: float = 1e-3,
     method_lr: float = 0.025,
     record_every: int = 100,
+    above_floor: bool = False,
 ) -> Trajectories:
     """Follows a method with Adam from every starting point at once.
 
@@ -187,6 +188,8 @@ def trajectories(
         lr: Adam's learning rate.
         method_lr: Adam's learning rate for the method's own parameters.
         record_every: Steps between two recorded points; the last is always recorded.
+        above_floor: Whether methods see L1 - FLOOR scale and L2 - FLOOR, which are positive, in
+            place of the objectives; what is recorded stays the same.
 
     Raises:
         ConfigurationError: If the form does not exist, a number is not positive, there are no
@@ -201,6 +204,7 @@ def trajectories(
     points = torch.tensor(starts, dtype=torch.float64)
     followed = [_Followed(make_method(), point, method_lr) for point in points]
     optimizer = torch.optim.Adam([points], lr=lr)
+    floor = torch.tensor([FLOOR * scale, FLOOR], dtype=torch.float64) if above_floor else 0.0
     taken: list[int] = []
     seen: list[Tensor] = []
     heights: list[Tensor] = []
@@ -214,10 +218,10 @@ def trajectories(
             break
         if step > 0:
             for one, value in zip(followed, values, strict=True):
-                one.after_step(value)
+                one.after_step(value - floor)
         points.grad = torch.stack(
             [
-                one.direction(value, gradient)
+                one.direction(value - floor, gradient)
                 for one, value, gradient in zip(followed, values, gradients, strict=True)
             ]
         )
