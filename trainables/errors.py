@@ -11,6 +11,7 @@ __all__ = [
     "DataNotFoundError",
     "DataObtainError",
     "DivergedError",
+    "MissingExtraError",
     "ReferenceMetricError",
 ]
 
@@ -60,6 +61,10 @@ class DataObtainError(FairsweepError):
 
 class DataFormatError(FairsweepError, ValueError):
     """A data file is not in its format; the message names file, position and reason."""
+
+
+class MissingExtraError(FairsweepError, ImportError):
+    """An optional package is not installed; the message names the extra that installs it."""
 
 
 class ReferenceMetricError(FairsweepError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -18,7 +18,8 @@ class MTLModel(nn.Module):
         shared: Maps the input of a batch to the features.
         heads: One module per task, from the features to the prediction of the task.
         feature_dim: Size of the last axis of the features.
-        input_key: The entry of a batch that the shared part reads.
+        input_key: The entry of a batch that the shared part reads, or several that are its
+            arguments.
     """
 
     def __init__(
@@ -27,24 +28,24 @@ class MTLModel(nn.Module):
         heads: Mapping[str, nn.Module],
         *,
         feature_dim: int,
-        input_key: str = "image",
+        input_key: str | Sequence[str] = "image",
     ) -> None:
         super().__init__()
         self.shared = shared
         self.heads = nn.ModuleDict(heads)
         self.feature_dim = feature_dim
-        self.input_key = input_key
+        self.input_keys = (input_key,) if isinstance(input_key, str) else tuple(input_key)
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Predicts every task of a batch.
 
         Args:
-            batch: Tensors by name; ``batch[input_key]`` is the input.
+            batch: Tensors by name; those of ``input_key`` are the input.
 
         Returns:
             The shared features, and the prediction of each task by its name.
         """
-        features = self.shared(batch[self.input_key])
+        features = self.shared(*(batch[key] for key in self.input_keys))
         return features, {task: head(features) for task, head in self.heads.items()}
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from digit_fixtures import write_fixture
+from molecule_fixtures import write_molecules
 
 from mtl_methods.errors import ConfigurationError, UnknownNameError
 from trainables.data import iterate, to_tensors
+from trainables.errors import MissingExtraError
 from trainables.evaluation import evaluate
 from trainables.problem import SPLITS
 from trainables.problems import list_problems, make_problem
@@ -25,6 +27,7 @@ def _fixtures_for_data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     for name in ("mnist", "fashion_mnist"):
         write_fixture(root, name)
+    write_molecules(root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAIRSWEEP_DATA_DIR", str(root))
         yield
@@ -32,7 +35,12 @@ def _fixtures_for_data(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=NAMES)
 def problem(request):
-    return make_problem(request.param)
+    made = make_problem(request.param)
+    try:
+        made.load()
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    return made
 
 
 @pytest.fixture(scope="module")

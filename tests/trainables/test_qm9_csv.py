@@ -6,17 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from molecule_fixtures import HEAD
 
 from trainables.datasets import find
 from trainables.datasets.qm9_csv import TARGETS, read_molecules
 from trainables.errors import DataFormatError, DataNotFoundError
 
-HEAD = (
-    "XYZ_file,Index,SMILES,InChi,N_atoms,Stoichiometry,Elements,XYZ_Ang,Mulliken_pop,"
-    "Harmonic_Freq_cmi,RotA_GHz,RotB_GHz,RotC_GHz,Dipole_debye,Polarizability_bohr3,HOMO_au,"
-    "LUMO_au,HOMO_LUMO_gap_au,R2_bohr2,ZPVE_au,InternalEnergy_0K_au,InternalEnergy_298K_au,"
-    "Enthalphy_298K_au,GibbsFreeEnergy_298K_au,Heatcapacity_Cv_cal_mol_K"
-)
 WATER = (
     '"dsgdb9nsd_000003.xyz",3,"O","InChI=1S/H2O/h1H2",3,"[2,0,0,1,0]","[\'O\',\'H\',\'H\']",'
     '"[[-0.0343604951,0.9775395708,0.0076015923],[0.0647664923,0.0205721989,0.0015346341],'
@@ -58,6 +53,11 @@ def test_molecules_of_several_files_in_the_units_of_the_tables(tmp_path):
     assert molecules.elements.tolist() == [8, 1, 1, 6, 7, 1, 8, 1, 1]
     np.testing.assert_allclose(molecules.positions[1], [0.0647664923, 0.0205721989, 0.0015346341])
     np.testing.assert_allclose(molecules.positions[3], [-0.0133, 1.1324, 0.0])
+    assert [molecules.place(i) for i in range(3)] == [
+        f"{tmp_path / '1.csv'}: line 2",
+        f"{tmp_path / '2.csv'}: line 2",
+        f"{tmp_path / '2.csv'}: line 3",
+    ]
     assert [t.name for t in TARGETS] == [
         "mu",
         "alpha",

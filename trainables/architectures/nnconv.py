@@ -6,8 +6,9 @@ h_ij = relu(W1 e_ij + b1) (K numbers), Theta_ij = W2 h_ij + b2 (a C x D matrix),
     y_i = R x_i + b + sum_j x_j Theta_ij        (or the mean over the neighbours j)
 
 Written out, sum_j x_j Theta_ij = sum_{k,c} (sum_j h_ijk x_jc) W2[k,c,:] + (sum_j x_j) b2: first one
-small matrix product per node (K x C numbers), then one product with W2. The C x D matrix of every
-edge is never made, which is exact and, on complete graphs, several times faster and smaller.
+small matrix product per graph (K x C numbers per node), then one product with W2. The C x D matrix
+of every edge is never made, which is exact and, on complete graphs, several times faster and
+smaller. What depends on edges alone is computed once for all uses of a layer in a forward pass.
 
 Source: Gilmer et al., "Neural Message Passing for Quantum Chemistry", section 5.1 (the layer).
 """
@@ -15,12 +16,30 @@ Source: Gilmer et al., "Neural Message Passing for Quantum Chemistry", section 5
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["DenseNNConv"]
+from trainables.optional import optional_import
+
+__all__ = ["DenseNNConv", "EdgeCode", "StockNNConv"]
+
+Aggregation = Literal["mean", "add"]
+
+
+@dataclass(frozen=True)
+class EdgeCode:
+    """What :class:`DenseNNConv` needs to know of the edges of a batch.
+
+    Attributes:
+        hidden: h_ij with the weight of j's message to i, shape (B, N * K, N): row i * K + k.
+        weights: That weight, shape (B, N, N); 0 where j is no neighbour of i.
+    """
+
+    hidden: Tensor
+    weights: Tensor
 
 
 class DenseNNConv(nn.Module):
@@ -35,8 +54,6 @@ class DenseNNConv(nn.Module):
         edge_channels: Size of the edge features.
         hidden: K.
         aggregation: ``"mean"`` or ``"add"`` over the neighbours; a node without any gets 0.
-        reassociated: Whether to compute it as above; otherwise every edge's matrix is made, with
-            the same result up to rounding.
 
     Shapes: nodes (B, N, C), edges (B, N, N, E) with the edge from j to i at [i, j], neighbours
     (B, N, N) bool or float, 1 where j is a neighbour of i; the result is (B, N, D). What lies at
@@ -50,14 +67,13 @@ class DenseNNConv(nn.Module):
         edge_channels: int,
         *,
         hidden: int = 128,
-        aggregation: Literal["mean", "add"] = "mean",
-        reassociated: bool = True,
+        aggregation: Aggregation = "mean",
     ) -> None:
         super().__init__()
         if aggregation not in ("mean", "add"):
             raise ValueError(f"aggregation = {aggregation!r} is not valid; it must be mean or add")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.aggregation, self.reassociated = aggregation, reassociated
+        self.aggregation = aggregation
         self.edge_hidden = nn.Linear(edge_channels, hidden)
         self.edge_matrix = nn.Linear(hidden, in_channels * out_channels)
         self.root = nn.Linear(in_channels, out_channels, bias=False)
@@ -67,27 +83,86 @@ class DenseNNConv(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor, neighbours: Tensor) -> Tensor:
         """Maps node features; see the shapes above."""
-        mask = neighbours.to(nodes.dtype)
-        hidden = torch.relu(self.edge_hidden(edges))
-        combine = self._reassociated if self.reassociated else self._edge_by_edge
-        messages = combine(nodes, hidden, mask)
+        return self.propagate(nodes, self.encode(edges, neighbours))
+
+    def encode(self, edges: Tensor, neighbours: Tensor) -> EdgeCode:
+        """What depends on edges alone; see the shapes above."""
+        weights = neighbours.to(edges.dtype)
         if self.aggregation == "mean":
-            messages = messages / mask.sum(dim=2, keepdim=True).clamp_min(1.0)
+            weights = weights / weights.sum(dim=2, keepdim=True).clamp_min(1.0)
+        hidden = torch.relu(self.edge_hidden(edges)) * weights[..., None]
+        return EdgeCode(hidden.transpose(2, 3).flatten(1, 2), weights)
+
+    def propagate(self, nodes: Tensor, code: EdgeCode) -> Tensor:
+        """Maps node features (B, N, C) to (B, N, D) along encoded edges."""
+        batch, size = nodes.shape[:2]
+        products = (code.hidden @ nodes).view(batch * size, -1)
+        matrix = self.edge_matrix.weight.view(self.in_channels, self.out_channels, -1)
+        messages = products @ matrix.permute(2, 0, 1).reshape(-1, self.out_channels)
+        constant = self.edge_matrix.bias.view(self.in_channels, self.out_channels)
+        messages = messages.view(batch, size, -1) + (code.weights @ nodes) @ constant
         result: Tensor = self.root(nodes) + messages + self.bias
         return result
 
-    def _reassociated(self, nodes: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-        batch, size = nodes.shape[:2]
-        masked = hidden * mask[..., None]
-        # (B, N, K, N) @ (B, 1, N, C): a product per node.
-        products = masked.transpose(2, 3) @ nodes[:, None]
-        weight = self.edge_matrix.weight.view(self.in_channels, self.out_channels, -1)
-        flat = weight.permute(2, 0, 1).reshape(-1, self.out_channels)
-        messages = products.reshape(batch, size, -1) @ flat
-        constant = self.edge_matrix.bias.view(self.in_channels, self.out_channels)
-        return messages + (mask @ nodes) @ constant
 
-    def _edge_by_edge(self, nodes: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-        shape = (*hidden.shape[:-1], self.in_channels, self.out_channels)
-        matrices = self.edge_matrix(hidden).view(shape)
-        return torch.einsum("bij,bjc,bijcd->bid", mask, nodes, matrices)
+class StockNNConv(nn.Module):
+    """The same layer by torch_geometric's ``NNConv``, with the interface of :class:`DenseNNConv`.
+
+    It starts from the same parameters as :class:`DenseNNConv` does with the same generator.
+
+    Args:
+        in_channels: C.
+        out_channels: D.
+        edge_channels: Size of the edge features.
+        hidden: K.
+        aggregation: ``"mean"`` or ``"add"``.
+
+    Raises:
+        MissingExtraError: If torch_geometric is not installed.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        edge_channels: int,
+        *,
+        hidden: int = 128,
+        aggregation: Aggregation = "mean",
+    ) -> None:
+        super().__init__()
+        geometric = optional_import(
+            "torch_geometric.nn", extra="qm9", purpose="the stock layer of the problem qm9"
+        )
+        dense = DenseNNConv(
+            in_channels, out_channels, edge_channels, hidden=hidden, aggregation=aggregation
+        )
+        start = {
+            "nn.0.weight": dense.edge_hidden.weight,
+            "nn.0.bias": dense.edge_hidden.bias,
+            "nn.2.weight": dense.edge_matrix.weight,
+            "nn.2.bias": dense.edge_matrix.bias,
+            "lin.weight": dense.root.weight,
+            "bias": dense.bias,
+        }
+        start = {name: value.detach().clone() for name, value in start.items()}
+        network = nn.Sequential(dense.edge_hidden, nn.ReLU(), dense.edge_matrix)
+        with torch.random.fork_rng(devices=[]):  # NNConv draws parameters, which are replaced
+            self.conv: Any = geometric.NNConv(in_channels, out_channels, network, aggr=aggregation)
+        self.conv.load_state_dict(start)
+
+    def forward(self, nodes: Tensor, edges: Tensor, neighbours: Tensor) -> Tensor:
+        """Maps node features; shapes as in :class:`DenseNNConv`."""
+        return self.propagate(nodes, self.encode(edges, neighbours))
+
+    def encode(self, edges: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
+        """The edges as a list: sources and targets (2, M) as positions in B * N, features."""
+        size = neighbours.shape[1]
+        graph, target, source = neighbours.nonzero(as_tuple=True)
+        offset = graph * size
+        return torch.stack([offset + source, offset + target]), edges[graph, target, source]
+
+    def propagate(self, nodes: Tensor, code: tuple[Tensor, Tensor]) -> Tensor:
+        """Maps node features (B, N, C) to (B, N, D) along encoded edges."""
+        result: Tensor = self.conv(nodes.flatten(0, 1), *code)
+        return result.view(*nodes.shape[:2], -1)

@@ -6,17 +6,21 @@ import hashlib
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trainables.problem import SPLITS, Splits
 
-__all__ = ["cached_splits"]
+__all__ = ["cached_arrays", "cached_splits"]
 
 logger = logging.getLogger(__name__)
+
+Array: TypeAlias = npt.NDArray[Any]
+_WHOLE = "whole"
 
 
 def cached_splits(root: Path, key: str, build: Callable[[], Splits]) -> Splits:
@@ -34,44 +38,64 @@ def cached_splits(root: Path, key: str, build: Callable[[], Splits]) -> Splits:
     Returns:
         Read-only arrays by name, by split.
     """
+    return _cached(root, key, SPLITS, build)
+
+
+def cached_arrays(
+    root: Path, key: str, build: Callable[[], Mapping[str, Array]]
+) -> Mapping[str, Array]:
+    """As :func:`cached_splits`, for arrays that are not split yet.
+
+    Args:
+        root: The folder of all data sets.
+        key: All that the arrays depend on.
+        build: Makes them.
+
+    Returns:
+        Read-only arrays by name.
+    """
+    return _cached(root, key, (_WHOLE,), lambda: {_WHOLE: build()})[_WHOLE]
+
+
+def _cached(root: Path, key: str, groups: Collection[str], build: Callable[[], Splits]) -> Splits:
     folder = root / "cache" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if folder.is_dir():
         try:
-            return _open(folder)
+            return _open(folder, groups)
         except (OSError, ValueError, EOFError) as error:
             logger.warning("%s cannot be read and is made again (%s)", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
-    splits = build()
+    arrays = build()
     try:
-        _write(folder, key, splits)
-        return _open(folder)
+        _write(folder, key, arrays)
+        return _open(folder, groups)
     except OSError as error:
         logger.warning("processed arrays are not kept in %s (%s)", folder, error)
-        return splits
+        return arrays
 
 
-def _open(folder: Path) -> Splits:
-    splits: dict[str, dict[str, npt.NDArray[np.generic]]] = {}
-    for split in SPLITS:
-        files = sorted((folder / split).glob("*.npy"))
+def _open(folder: Path, groups: Collection[str]) -> Splits:
+    arrays: dict[str, dict[str, Array]] = {}
+    for group in groups:
+        files = sorted((folder / group).glob("*.npy"))
         if not files:
-            raise ValueError(f"no arrays of split {split}")
-        splits[split] = {
+            raise ValueError(f"no arrays of {group}")
+        arrays[group] = {
             # Plain arrays over the mapped memory: Ray and torch take these as any other.
             file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
             for file in files
         }
-    return splits
+    return arrays
 
 
-def _write(folder: Path, key: str, splits: Splits) -> None:
+def _write(folder: Path, key: str, groups: Splits) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
-        for split, arrays in splits.items():
-            (work / split).mkdir()
+        for group, arrays in groups.items():
+            (work / group).mkdir()
             for name, array in arrays.items():
-                np.save(work / split / f"{name}.npy", array, allow_pickle=False)
+                np.save(work / group / f"{name}.npy", array, allow_pickle=False)
         (work / "key.txt").write_text(key, encoding="utf-8")
         work.chmod(0o755)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,15 @@ import numpy.typing as npt
 
 from trainables.errors import DataFormatError
 
-__all__ = ["ATOMIC_NUMBERS", "TARGETS", "Molecules", "Target", "read_molecules"]
+__all__ = [
+    "ATOMIC_NUMBERS",
+    "ATOM_ENERGIES",
+    "CONTRADICTORY",
+    "TARGETS",
+    "Molecules",
+    "Target",
+    "read_molecules",
+]
 
 HARTREE_IN_EV = 27.2114
 ATOMIC_NUMBERS: Mapping[str, int] = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
@@ -52,6 +60,23 @@ TARGETS = (
 )
 """The eleven targets in the order of the papers' tables, seven of them x 1000 (eV to meV)."""
 
+ATOM_ENERGIES: Mapping[str, Mapping[int, float]] = {
+    name: dict(zip(ATOMIC_NUMBERS.values(), [_MEV * value for value in values], strict=True))
+    for name, values in {
+        "u0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
+        "u": (-0.498857, -37.845355, -54.582445, -75.063163, -99.717314),
+        "h": (-0.497912, -37.844411, -54.581501, -75.062219, -99.716370),
+        "g": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
+    }.items()
+}
+"""Energies of the free atoms in meV, by target and atomic number.
+
+Source: atomref.txt of the data set (Ramakrishnan et al., 2014), given in Hartree.
+"""
+
+CONTRADICTORY = frozenset({133857, 133859})
+"""Molecules whose SMILES has other rings than their geometry, by original number."""
+
 _COLUMNS = ("Index", "SMILES", "N_atoms", "Elements", "XYZ_Ang", *(t.column for t in TARGETS))
 
 
@@ -66,6 +91,9 @@ class Molecules:
         elements: Atomic numbers, shape (N,).
         positions: Coordinates in angstrom, shape (N, 3).
         targets: Values in the units of :data:`TARGETS`, shape (n, 11).
+        paths: The files.
+        file: Which of them each molecule is from, shape (n,).
+        line: Its line there, from 1, shape (n,).
     """
 
     index: npt.NDArray[np.int64]
@@ -74,13 +102,24 @@ class Molecules:
     elements: npt.NDArray[np.uint8]
     positions: npt.NDArray[np.float32]
     targets: npt.NDArray[np.float64]
+    paths: tuple[Path, ...]
+    file: npt.NDArray[np.int64]
+    line: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.index)
 
+    def place(self, item: int) -> str:
+        """Where a molecule stands, for messages: file and line."""
+        return f"{self.paths[self.file[item]]}: line {self.line[item]}"
 
-def read_molecules(paths: Sequence[Path]) -> Molecules:
+
+def read_molecules(paths: Sequence[Path], leave_out: Collection[int] = ()) -> Molecules:
     """Reads all molecules of some files, in order.
+
+    Args:
+        paths: The files.
+        leave_out: Original numbers of molecules to leave out.
 
     Raises:
         DataFormatError: If a column is missing, a row has too few or too many cells, a cell is no
@@ -95,10 +134,15 @@ def read_molecules(paths: Sequence[Path]) -> Molecules:
     elements: list[int] = []
     positions: list[float] = []
     targets: list[list[float]] = []
-    for path in paths:
+    origins: list[tuple[int, int]] = []
+    for file, path in enumerate(paths):
         for row in _rows(path):
+            number = row.integer("Index")
+            if number in leave_out:
+                continue
+            origins.append((file, row.line))
+            index.append(number)
             atoms = row.elements()
-            index.append(row.integer("Index"))
             smiles.append(row.text("SMILES"))
             sizes.append(len(atoms))
             elements += atoms
@@ -111,6 +155,8 @@ def read_molecules(paths: Sequence[Path]) -> Molecules:
         np.array(elements, dtype=np.uint8),
         np.array(positions, dtype=np.float32).reshape(-1, 3),
         np.array(targets, dtype=np.float64).reshape(-1, len(TARGETS)),
+        tuple(paths),
+        *np.array(origins, dtype=np.int64).reshape(-1, 2).T,
     )
 
 
@@ -118,7 +164,7 @@ class _Row:
     """The cells of one line; every complaint names its place."""
 
     def __init__(self, path: Path, line: int, cells: Mapping[str, str]) -> None:
-        self._path, self._line, self._cells = path, line, cells
+        self._path, self.line, self._cells = path, line, cells
 
     def text(self, column: str) -> str:
         value = self._cells[column].strip()
@@ -172,7 +218,7 @@ class _Row:
         return values
 
     def _error(self, column: str, reason: str) -> DataFormatError:
-        return DataFormatError(f"{self._path}: line {self._line}, column {column}: {reason}")
+        return DataFormatError(f"{self._path}: line {self.line}, column {column}: {reason}")
 
 
 def _rows(path: Path) -> Iterator[_Row]:

@@ -9,9 +9,11 @@ from mtl_methods.errors import UnknownNameError
 from trainables.problem import Problem, ProblemInfo
 from trainables.problems.multi_digits import MultiDigits
 from trainables.problems.multi_mnist import MultiFashion, MultiFashionMNIST, MultiMNIST
+from trainables.problems.qm9 import QM9
 from trainables.problems.toy import Toy
 
 __all__ = [
+    "QM9",
     "MultiDigits",
     "MultiFashion",
     "MultiFashionMNIST",
@@ -23,7 +25,7 @@ __all__ = [
 
 _PROBLEMS: dict[str, type[Problem[Any]]] = {
     problem.name: problem
-    for problem in (MultiDigits, MultiMNIST, MultiFashion, MultiFashionMNIST, Toy)
+    for problem in (MultiDigits, MultiMNIST, MultiFashion, MultiFashionMNIST, QM9, Toy)
 }
 
 
