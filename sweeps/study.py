@@ -17,7 +17,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -28,13 +30,17 @@ __all__ = [
     "Constant",
     "FixedWeights",
     "MethodChoice",
+    "NamedConfiguration",
+    "Population",
     "ProblemChoice",
     "Protocol",
     "Range",
     "Replicate",
     "Resources",
     "Sampler",
+    "Scheduler",
     "SearchSpace",
+    "SensitivitySweep",
     "Setting",
     "Simplex",
     "Study",
@@ -50,6 +56,18 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are errors, values are not converted, nothing changes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SparseSection(Section):
+    """A section whose keys are written out only where they are given.
+
+    What a study without a key was called (its hash, the names of its searches) stays the same when
+    a later version knows the key.
+    """
+
+    @model_serializer(mode="wrap")
+    def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
 
 
 # ------------------------------------------------------------------ values of a hyper-parameter
@@ -244,11 +262,27 @@ class SearchSpace(Section):
     method_lr: PositiveSetting | None = None
 
 
-class Budget(Section):
-    """The search: as many configurations for every method, each trained with as many seeds."""
+class Budget(SparseSection):
+    """The search, the same for every method.
 
-    trials: int = Field(ge=1, le=MAX_TRIALS)
+    ``trials``: configurations; ``seeds``: how often each is trained. ``seconds``: training seconds
+    after which a method asks for no more, alone or beside ``trials``. ``hours``: how long one run
+    of the whole study may take before it stops; running it again goes on.
+    """
+
+    trials: int | None = Field(default=None, ge=1, le=MAX_TRIALS)
     seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
+    seconds: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    hours: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Budget:
+        if self.trials is None and self.seconds is None:
+            raise ValueError(
+                "a search needs trials (configurations of each method), seconds (of training for "
+                "each method), or both"
+            )
+        return self
 
 
 class Baselines(Section):
@@ -257,10 +291,16 @@ class Baselines(Section):
     seeds: int | None = Field(default=None, ge=0, le=MAX_SEEDS)
 
 
-class Replicate(Section):
-    """The best configuration of each method with fresh seeds."""
+class Replicate(SparseSection):
+    """The best configuration of each method with fresh seeds.
+
+    With several objectives ``choose`` says which of the non-dominated configurations is the best,
+    and ``max_configurations`` how many of them are replicated (:mod:`sweeps.search.front`).
+    """
 
     seeds: int = Field(ge=1, le=MAX_SEEDS)
+    choose: Literal["knee", "first"] | None = None
+    max_configurations: int | None = Field(default=None, ge=1, le=1_000)
 
 
 class FixedWeights(Section):
@@ -301,16 +341,80 @@ class Resources(Section):
         return value
 
 
-class Sampler(Section):
-    """How configurations are drawn."""
+class Sampler(SparseSection):
+    """How configurations are drawn (:mod:`sweeps.samplers`).
+
+    ``startup_trials`` concerns samplers that learn, ``population`` those that go by generations,
+    ``points`` the grid: the number of values that each range is cut into.
+    """
 
     name: str = "tpe"
     startup_trials: int = Field(default=5, ge=1)
+    population: int | None = Field(default=None, ge=2, le=10_000)
+    points: int | None = Field(default=None, ge=2, le=10_000)
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+class Scheduler(Section):
+    """Which trials of a search are stopped early (:mod:`sweeps.search.pruning`).
+
+    ``grace_epochs``: epochs that every trial has; ``reduction``: of so many trials one goes on at
+    each level (asha, hyperband); ``min_trials``: so many others must have come as far (median).
+    """
+
+    name: str = "none"
+    grace_epochs: int = Field(default=1, ge=1)
+    reduction: int = Field(default=3, ge=2)
+    min_trials: int = Field(default=3, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class NamedConfiguration(BaseModel):
+    """A configuration to begin a method's search with: its settings stand beside these keys."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    method: str
+    name: str = Field(default="", max_length=200)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters and training settings given in the file."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class SensitivitySweep(SparseSection):
+    """One hyper-parameter of a method, or a training setting, over a list of values."""
+
+    method: str
+    parameter: str
+    values: list[Any] = Field(min_length=1, max_length=1_000)
+    seeds: int | None = Field(default=None, ge=1, le=MAX_SEEDS)
+
+
+class Population(SparseSection):
+    """Population-based training of scalarisation weights (:mod:`sweeps.phases.population`).
+
+    ``size`` members train at once; after each ``interval`` epochs the worst share ``quantile``
+    go on from the best ones, with weights that ``explore`` draws: ``pbt`` perturbs theirs by
+    ``noise``, ``pb2`` asks a Gaussian process. ``seeds``: how often the best course of weights is
+    replicated, by default as often as every method.
+    """
+
+    label: str = Field(default="pbt", pattern=r"^[^\s/\\\x00-\x1f]{1,64}$")
+    explore: Literal["pbt", "pb2"] = "pbt"
+    size: int = Field(default=8, ge=2, le=10_000)
+    interval: int = Field(default=1, ge=1)
+    quantile: float = Field(default=0.25, gt=0.0, le=0.5)
+    noise: float = Field(default=0.2, gt=0.0, le=2.0)
+    seeds: int | None = Field(default=None, ge=1, le=MAX_SEEDS)
 
 
 def _switch(value: Any) -> Any:
@@ -323,8 +427,8 @@ def _switch(value: Any) -> Any:
 class Study(Section):
     """A study: one problem, one protocol, several methods, and the phases that compare them.
 
-    Phases run in the order baselines, search (``budget``), replicate, fixed_weights, weight_sweep;
-    a phase that is not in the file is not run.
+    Phases run in the order baselines, search (``budget``), replicate, fixed_weights, weight_sweep,
+    sensitivity, population; a phase that is not in the file is not run.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -338,7 +442,14 @@ class Study(Section):
     replicate: Replicate | None = None
     fixed_weights: FixedWeights | None = None
     weight_sweep: WeightSweep | None = None
+    sensitivity: Annotated[list[SensitivitySweep] | None, Field(min_length=1, max_length=1_000)] = (
+        None
+    )
+    population: Annotated[Population | None, BeforeValidator(_switch)] = None
     selection: str = "delta_mtm"
+    objectives: Annotated[list[str] | None, Field(min_length=1, max_length=10)] = None
+    start_from: Literal["papers"] | list[NamedConfiguration] | None = None
+    scheduler: Scheduler | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
     sampler: Sampler = Sampler()
     resources: Resources = Resources()
