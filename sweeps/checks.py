@@ -11,7 +11,7 @@ from mtl_methods.registry import list_methods
 from sweeps.errors import StudyError
 from sweeps.objective import needs_reference
 from sweeps.resolved import SCALARISATION, SINGLE_TASK, Candidate, ResolvedStudy
-from sweeps.samplers import SAMPLERS
+from sweeps.search.checks import check_search
 from trainables.needs import SERVED_NEEDS, unserved_needs
 from trainables.selection import SELECTIONS
 
@@ -28,6 +28,7 @@ def check_resolved(resolved: ResolvedStudy) -> None:
     _check_names(resolved)
     _check_needs(resolved)
     _check_trials(resolved)
+    check_search(resolved)
     _check_phases(resolved)
 
 
@@ -55,11 +56,6 @@ def _check_names(resolved: ResolvedStudy) -> None:
         raise StudyError(
             f"selection: there is no measure {study.selection!r}"
             f"{closest(study.selection, SELECTIONS)}; valid: {', '.join(SELECTIONS)}"
-        )
-    if study.sampler.name not in SAMPLERS:
-        raise StudyError(
-            f"sampler: there is no sampler {study.sampler.name!r}"
-            f"{closest(study.sampler.name, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
         )
 
 

@@ -132,7 +132,7 @@ class Plan:
         was_done = unit.done
         while (trial := unit.take()) is not None:
             record = self.ledger.get(trial.trial_id)
-            if record is not None:
+            if record is not None and (record.status != "pruned" or unit.prunable):
                 self._reused.add(trial.trial_id)
                 self._note(unit, trial, record)
             elif trial.trial_id in self._in_flight:
@@ -159,6 +159,26 @@ class Plan:
         flight = self._in_flight.pop(trial_id)
         for unit, trial in flight.wanted_by:
             self._note(unit, trial, record)
+
+    def reported(self, trial_id: str, epoch: int, best: float) -> str | None:
+        """Takes note of an epoch of a running trial; returns why to stop it, or ``None``.
+
+        Args:
+            trial_id: The trial.
+            epoch: How many epochs it has completed.
+            best: The best selection measure so far, higher is better.
+        """
+        if trial_id not in self._in_flight:
+            return None
+        wanted_by = self._in_flight[trial_id].wanted_by
+        reasons = [unit.reported(trial, epoch, best) for unit, trial in wanted_by]
+        # Whoever wants the whole trial gets it.
+        return reasons[0] if all(reason is not None for reason in reasons) else None
+
+    def prunable(self, trial_id: str) -> bool:
+        """Whether nobody minds a running trial being stopped early."""
+        wanted_by = self._in_flight[trial_id].wanted_by
+        return all(unit.prunable for unit, _ in wanted_by)
 
     def _note(self, unit: Unit, trial: Trial, record: Record) -> None:
         unit.tell(trial, record)

@@ -6,6 +6,7 @@ All that can be wrong with a study is found here, before Ray starts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mtl_methods import MethodInfo, Need, list_methods, list_transforms
@@ -16,6 +17,7 @@ from sweeps.checks import check_resolved
 from sweeps.designs import weight_points
 from sweeps.errors import StudyError
 from sweeps.resolved import SINGLE_TASK, Candidate, ResolvedStudy, training_settings
+from sweeps.search.warm_starts import warm_starts
 from sweeps.spaces import Space, method_settings
 from sweeps.study import Choices, Constant, MethodChoice, Range, Setting, Study
 from trainables.needs import unserved_needs
@@ -46,7 +48,20 @@ def resolve(study: Study) -> ResolvedStudy:
     points: Sequence[Mapping[str, float]] = ()
     if study.weight_sweep is not None:
         points = weight_points(study.weight_sweep, tasks, study.seed)
-    resolved = ResolvedStudy(study, problem, protocol, candidates, baselines, tuple(points))
+    starts, notes = warm_starts(study.start_from, candidates, problem)
+    candidates = tuple(
+        replace(candidate, start_from=tuple(starts[candidate.variant])) for candidate in candidates
+    )
+    resolved = ResolvedStudy(
+        study,
+        problem,
+        protocol,
+        candidates,
+        baselines,
+        tuple(points),
+        population=None,
+        notes=tuple(notes),
+    )
     check_resolved(resolved)
     return resolved
 

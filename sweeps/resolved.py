@@ -10,20 +10,29 @@ from typing import Any
 from mtl_methods import MethodInfo
 from sweeps.errors import StudyError
 from sweeps.identity import digest
+from sweeps.search.objectives import Objective, Selection, make_objectives
 from sweeps.spaces import Configuration, Space
 from sweeps.study import MAX_SEEDS, Constant, Setting, Study
 from sweeps.trials import Trial
 from trainables.problem import Problem, Task
 from trainables.spec import TrialSpec
 
-__all__ = ["SCALARISATION", "SINGLE_TASK", "Candidate", "ResolvedStudy", "training_settings"]
+__all__ = [
+    "SCALARISATION",
+    "SINGLE_TASK",
+    "TRAINING_PARAMETERS",
+    "Candidate",
+    "ResolvedStudy",
+    "training_settings",
+]
 
 SINGLE_TASK = "stl"
 """The method of the baselines: trains one task, named by its hyper-parameter ``task``."""
 SCALARISATION = "ls"
 """The method of static weights, given by its hyper-parameter ``weights``."""
 
-_SEARCHED = ("lr", "weight_decay", "dropout", "method_lr")
+TRAINING_PARAMETERS = ("lr", "weight_decay", "dropout", "method_lr")
+"""The training settings that can be searched, alike for every method."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +43,13 @@ class Candidate:
         variant: Its label in tables, unique in the study.
         info: What the method declares.
         space: What is searched; a single point if nothing is.
+        start_from: Parts of points that its search begins with.
     """
 
     variant: str
     info: MethodInfo
     space: Space
+    start_from: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def method(self) -> str:
@@ -57,6 +68,8 @@ class ResolvedStudy:
         candidates: The methods, in the study's order.
         baselines: A single-task candidate per task; empty without that phase.
         points: The weights of the weight sweep, by task, summing to 1; empty without that phase.
+        population: What population-based training trains; ``None`` without that phase.
+        notes: One sentence for everything that does not fit and is no error.
     """
 
     study: Study
@@ -65,6 +78,8 @@ class ResolvedStudy:
     candidates: tuple[Candidate, ...]
     baselines: tuple[Candidate, ...]
     points: tuple[Mapping[str, float], ...]
+    population: Candidate | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -84,6 +99,25 @@ class ResolvedStudy:
     def scalarisation(self) -> Candidate | None:
         """The candidate whose training settings the weight sweep uses."""
         return next((c for c in self.candidates if c.method == SCALARISATION), None)
+
+    # ------------------------------------------------------------------ what is optimised
+
+    @cached_property
+    def objectives(self) -> tuple[Objective | Selection, ...]:
+        """What the search of every method optimises."""
+        return make_objectives(self.study.objectives, self.study.selection, self.tasks)
+
+    @property
+    def choose(self) -> str:
+        """Which of the non-dominated configurations of a method is its best."""
+        replicate = self.study.replicate
+        return (replicate.choose if replicate else None) or "knee"
+
+    @property
+    def max_configurations(self) -> int:
+        """How many configurations of a method are replicated at most."""
+        replicate = self.study.replicate
+        return (replicate.max_configurations if replicate else None) or 1
 
     # ------------------------------------------------------------------ seeds
 
@@ -200,9 +234,15 @@ class ResolvedStudy:
 
     @cached_property
     def study_hash(self) -> str:
-        """Digest of everything that determines results: all but description and resources."""
+        """Digest of everything that determines results.
+
+        All but description, resources, and how long a run may take.
+        """
         free = {"description", "resources"}
-        return digest({key: value for key, value in self.as_run.items() if key not in free})
+        kept = {key: value for key, value in self.as_run.items() if key not in free}
+        if "budget" in kept:
+            kept["budget"] = {k: v for k, v in kept["budget"].items() if k != "hours"}
+        return digest(kept)
 
 
 def training_settings(study: Study, defaults: Mapping[str, Any]) -> dict[str, Setting]:
@@ -215,7 +255,7 @@ def training_settings(study: Study, defaults: Mapping[str, Any]) -> dict[str, Se
     Raises:
         StudyError: If something is to be searched without a budget.
     """
-    given = {name: getattr(study.search_space, name) for name in _SEARCHED}
+    given = {name: getattr(study.search_space, name) for name in TRAINING_PARAMETERS}
     settings = {
         name: Constant(defaults[name]) if setting is None else setting
         for name, setting in given.items()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,6 +96,15 @@ class Dimension:
     def values(self) -> Sequence[Scalar]:
         """All values of a finite dimension."""
         return self.choices if self.kind == "choice" else range(int(self.low), int(self.high) + 1)
+
+    def draw(self, generator: random.Random) -> Scalar:
+        """A random value."""
+        if self.size is not None:
+            return generator.choice(self.values())
+        if self.log:
+            exponent = generator.uniform(math.log(self.low), math.log(self.high))
+            return min(max(math.exp(exponent), self.low), self.high)
+        return generator.uniform(self.low, self.high)
 
 
 @dataclass(frozen=True)

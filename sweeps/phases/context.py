@@ -10,10 +10,13 @@ from pathlib import Path
 from sweeps.asks import AskLog
 from sweeps.identity import digest
 from sweeps.ledger import Record
-from sweeps.phases.tuning import Tuning
+from sweeps.phases.tuning import SearchPlan, Tuning
 from sweeps.phases.units import Batch, Blocked
 from sweeps.resolved import Candidate, ResolvedStudy
+from sweeps.search.objectives import Selection
+from sweeps.search.pruning import Pruner
 from sweeps.spaces import Configuration
+from sweeps.study import Budget
 from sweeps.trials import Trial
 
 __all__ = ["Context", "Reference"]
@@ -52,10 +55,19 @@ class Context:
         Raises:
             Blocked: If no configuration finished.
         """
+        configurations = self.several_best(variant)
+        return None if configurations is None else configurations[0]
+
+    def several_best(self, variant: str) -> list[Configuration] | None:
+        """The best configurations of a variant, as many as the study replicates, the best first.
+
+        Raises:
+            Blocked: If no configuration finished.
+        """
         if variant not in self.tunings:
-            return self.resolved.candidate(variant).space.configuration({})
-        attempt = self.tunings[variant].best()
-        return None if attempt is None else attempt.configuration
+            return [self.resolved.candidate(variant).space.configuration({})]
+        attempts = self.tunings[variant].several_best(self.resolved.max_configurations)
+        return None if attempts is None else [attempt.configuration for attempt in attempts]
 
     @property
     def has_reference(self) -> bool:
@@ -136,7 +148,6 @@ class Context:
             referred: Whether its trials are compared with the baselines, and wait for them.
         """
         study = self.resolved.study
-        budget = study.budget
         seeds = self.resolved.search_seeds
 
         def start() -> tuple[AskLog, _Maker] | None:
@@ -146,55 +157,91 @@ class Context:
                 if reference is None:
                     return None
             maker = _Maker(self.resolved, phase, candidate, seeds, reference)
-            identity = digest(
-                {
-                    "space": candidate.space.as_json(),
-                    "sampler": study.sampler.model_dump(),
-                    "seed": study.seed,
-                    # One trial stands for problem, protocol, selection and reference.
-                    "trial": maker.example().trial_id,
-                }
-            )
-            return AskLog(self.search_folder, candidate.variant, identity), maker
+            identity = {
+                "space": candidate.space.as_json(),
+                "sampler": study.sampler.model_dump(),
+                "seed": study.seed,
+                # One trial stands for problem, protocol, selection and reference.
+                "trial": maker.example().trial_id,
+            }
+            if referred:  # what is not given was not known to earlier versions
+                identity |= self._given_of_search(candidate)
+            return AskLog(self.search_folder, candidate.variant, digest(identity)), maker
 
         tuning = Tuning(
             phase,
             candidate.variant,
             candidate.space,
-            trials=budget.trials if budget else 1,
-            seeds=len(seeds),
-            sampler=study.sampler,
-            seed=study.seed,
+            self._search_plan(candidate, referred=referred),
             start=start,
             extend=lambda: self.extend,
         )
         self.tunings[candidate.variant] = tuning
         return tuning
 
-    def replication(self, phase: str, candidate: Candidate, count: int, *, referred: bool) -> Batch:
-        """Fresh seeds of the best configuration of a candidate, with the test split read.
+    def _search_plan(self, candidate: Candidate, *, referred: bool) -> SearchPlan:
+        resolved, study = self.resolved, self.resolved.study
+        start = candidate.space.start()
+        given = [point for point in (*candidate.start_from, start) if point]
+        pruner = None
+        if referred and study.scheduler is not None and study.scheduler.name != "none":
+            pruner = Pruner(study.scheduler, int(resolved.protocol["epochs"]))
+        return SearchPlan(
+            study.budget or Budget(trials=1),
+            study.sampler,
+            study.seed,
+            goals=resolved.objectives if referred else (Selection(study.selection),),
+            choose=resolved.choose,
+            given=given,
+            pruner=pruner,
+        )
+
+    def _given_of_search(self, candidate: Candidate) -> dict[str, object]:
+        """What a study says of a search beyond space, sampler and seed."""
+        study = self.resolved.study
+        given = {
+            "objectives": study.objectives,
+            "start_from": [dict(point) for point in candidate.start_from] or None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+    def replication(
+        self, phase: str, candidate: Candidate, count: int, *, referred: bool, place: int = 0
+    ) -> Batch:
+        """Fresh seeds of a good configuration of a candidate, with the test split read.
 
         Args:
             phase: The phase it belongs to.
             candidate: Whose replicates they are.
             count: How many.
             referred: Whether they are compared with the baselines.
+            place: 0 for the best configuration, else the place of a further non-dominated one,
+                which there may turn out not to be.
         """
+        variant = f"{candidate.variant}/{place + 1}" if place else candidate.variant
 
         def plan() -> list[Trial] | None:
-            configuration = self.best(candidate.variant)
+            configurations = self.several_best(candidate.variant)
             reference = self.reference() if referred and self.has_reference else None
-            if configuration is None or (referred and self.has_reference and reference is None):
+            if configurations is None or (referred and self.has_reference and reference is None):
                 return None
+            if place >= len(configurations):
+                return []
             return [
                 self.resolved.trial(
-                    phase, candidate, configuration, seed, reference=reference, evaluate_test=True
+                    phase,
+                    candidate,
+                    configurations[place],
+                    seed,
+                    reference=reference,
+                    evaluate_test=True,
+                    variant=variant,
                 )
                 for seed in self.resolved.fresh_seeds(count)
             ]
 
-        batch = Batch(phase, candidate.variant, count, plan)
-        self.replicas[candidate.variant] = batch
+        batch = Batch(phase, variant, count, plan, fewer=place > 0)
+        self.replicas[variant] = batch
         return batch
 
 

@@ -1,4 +1,8 @@
-"""Replicates: the best configuration of each method with fresh seeds; the test split is read."""
+"""Replicates: the best configuration of each method with fresh seeds; the test split is read.
+
+With several objectives a study may have more than one of the non-dominated configurations of each
+method replicated; those after the best are labelled ``fairgrad/2``, ``fairgrad/3``, ...
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,11 @@ def units(context: Context) -> list[Unit]:
     replicate = context.resolved.study.replicate
     if replicate is None:
         return []
-    return [
-        context.replication(NAME, candidate, replicate.seeds, referred=True)
-        for candidate in context.resolved.candidates
-    ]
+    found: list[Unit] = []
+    for candidate in context.resolved.candidates:
+        several = context.resolved.max_configurations if candidate.space.dimensions() else 1
+        found += [
+            context.replication(NAME, candidate, replicate.seeds, referred=True, place=place)
+            for place in range(several)
+        ]
+    return found

@@ -1,33 +1,63 @@
-"""Tuning one method: Optuna asks, trials answer, the best configuration is chosen on validation."""
+"""Tuning one method: a sampler asks, trials answer, the best is chosen on validation."""
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sweeps.asks import AskLog
-from sweeps.identity import derived_seed
 from sweeps.ledger import Record
 from sweeps.objective import objective
 from sweeps.phases.units import Blocked, Unit
-from sweeps.samplers import make_sampler
+from sweeps.search.designs import known_points
+from sweeps.search.front import chosen, nondominated
+from sweeps.search.proposals import Asked, Proposals
+from sweeps.search.pruning import Pruner
 from sweeps.spaces import Configuration, Space
-from sweeps.study import Sampler
+from sweeps.study import Budget, Sampler
 from sweeps.trials import Trial
 
-if TYPE_CHECKING:
-    import optuna
-
-__all__ = ["Attempt", "Tuning"]
+__all__ = ["Attempt", "Goal", "SearchPlan", "Tuning"]
 
 logger = logging.getLogger("sweeps")
-_ATTEMPTS_AT_A_NEW_POINT = 10
+
+
+class Goal(Protocol):
+    """A number that a search optimises."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def signed(self, trial: Trial, record: Record) -> float:
+        """The number of a trial that ended, higher is better."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What a study says of a search.
+
+    Attributes:
+        budget: How many configurations with how many seeds, or for how many seconds.
+        sampler: How points are drawn.
+        seed: The study's seed.
+        goals: What is optimised; the first is what ties are broken by.
+        choose: Which of the non-dominated configurations is the best (:mod:`sweeps.search.front`).
+        given: Parts of points to begin with.
+        pruner: Decides which trials are stopped early; ``None`` if none are.
+    """
+
+    budget: Budget
+    sampler: Sampler
+    seed: int
+    goals: Sequence[Goal]
+    choose: str = "knee"
+    given: Sequence[Mapping[str, Any]] = ()
+    pruner: Pruner | None = None
 
 
 @dataclass
@@ -40,9 +70,10 @@ class Attempt:
         configuration: Its settings.
         trials: Its trials, one per seed, that have not been given out.
         size: How many trials it has.
-        optuna_number: Its number in the Optuna study; ``None`` where Optuna is not asked.
+        asked: What Optuna calls it; ``None`` where Optuna is not asked.
         results: The records of those that ended.
-        value: Mean of the objective over the seeds; NaN unless all of them finished.
+        value: Mean of the selection measure over the seeds; NaN unless all of them finished.
+        values: Means of the objectives over the seeds, higher is better; NaN likewise.
     """
 
     number: int
@@ -50,21 +81,25 @@ class Attempt:
     configuration: Configuration
     trials: deque[Trial]
     size: int
-    optuna_number: int | None
+    asked: Asked
     results: list[tuple[Trial, Record]] = field(default_factory=list)
     value: float = math.nan
+    values: tuple[float, ...] = ()
 
     @property
     def done(self) -> bool:
         """Whether all its trials have ended."""
         return len(self.results) == self.size
 
+    def by_seed(self) -> list[tuple[Trial, Record]]:
+        """Its trials that ended, ordered by seed."""
+        return sorted(self.results, key=lambda result: result[0].seed)
+
     def finished_records(self) -> list[Record]:
         """The records of its trials that finished with a finite objective, ordered by seed."""
-        results = sorted(self.results, key=lambda result: result[0].seed)
         return [
             record
-            for _, record in results
+            for _, record in self.by_seed()
             if record.status == "finished" and math.isfinite(objective(record))
         ]
 
@@ -73,19 +108,20 @@ class Tuning(Unit):
     """The search of one method.
 
     The points that the search has asked for so far (:class:`sweeps.asks.AskLog`) come first, then
-    new ones. The first point is the method's defaults as far as the space holds them. A space with
-    no more points than the budget is gone through once in full. The objective is averaged over the
-    seeds of a configuration before the sampler is told; a configuration of which any trial
-    diverged or failed is told as failed and is never the best.
+    new ones. The first points are those that the study gives, then the method's defaults as far as
+    the space holds them. A space with no more points than the budget is gone through once in full.
+    Objectives are averaged over the seeds of a configuration before the sampler is told; a
+    configuration of which any trial diverged or failed is told as failed, one of which any was
+    stopped early as pruned, and neither is ever the best.
+
+    With a budget in seconds no new point is asked for once the trials that have ended took as long
+    together; what was asked for before is trained to its end.
 
     Args:
         phase: The phase it belongs to.
         variant: Whose search it is.
         space: What is searched.
-        trials: The budget in configurations.
-        seeds: How many seeds each is trained with.
-        sampler: How points are drawn.
-        seed: The study's seed.
+        plan: What the study says of the search.
         start: Opens the search once what it depends on is there: returns its log and the maker of
             a configuration's trials, or ``None`` to wait.
         extend: Whether to ask for new points now; if not, only those asked before are known.
@@ -96,39 +132,59 @@ class Tuning(Unit):
         phase: str,
         variant: str,
         space: Space,
+        plan: SearchPlan,
         *,
-        trials: int,
-        seeds: int,
-        sampler: Sampler,
-        seed: int,
         start: Callable[[], tuple[AskLog, Callable[[Configuration], Sequence[Trial]]] | None],
         extend: Callable[[], bool],
     ) -> None:
-        size = space.size
-        self.budget = trials if size is None else min(trials, size)
-        super().__init__(phase, variant, self.budget * seeds)
+        budget = plan.budget
+        points = known_points(space, plan.sampler, budget.trials, plan.seed)
+        self.budget = budget.trials if points is None else len(points)
+        self.seeds = budget.seeds
+        self.spent = 0.0
+        super().__init__(phase, variant, (self.budget or 1) * self.seeds)
         self.space = space
         self.attempts: list[Attempt] = []
-        self._exhaustive = size is not None and size <= trials
-        self._sampler = sampler
-        self._seed = seed
+        self.proposals = Proposals(
+            variant,
+            space,
+            plan.sampler,
+            plan.seed,
+            given=plan.given,
+            objectives=len(plan.goals),
+        )
+        self._plan = plan
+        self._points = points
         self._start = start
         self._extend = extend
         self._log: AskLog | None = None
         self._make: Callable[[Configuration], Sequence[Trial]] | None = None
         self._known: dict[int, dict[str, Any]] = {}
-        self._study: optuna.Study | None = None
         self._by_trial: dict[str, list[Attempt]] = {}
         self._waiting: deque[Attempt] = deque()
         self._open = 0
-        self._leader: Attempt | None = None
+        self._front: list[Attempt] = []
 
     # ------------------------------------------------------------------ as a unit
 
     @property
     def eager(self) -> bool:
         """A sampler that learns does best with one configuration at a time."""
-        return self._exhaustive or not self._open or bool(self._waiting)
+        return self._points is not None or not self._open or bool(self._waiting)
+
+    @property
+    def prunable(self) -> bool:
+        """Whether its trials may have been stopped early."""
+        return self._plan.pruner is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether no new point is asked for any more."""
+        seconds = self._plan.budget.seconds
+        asked = len(self.attempts)
+        if self.budget is not None and asked >= self.budget:
+            return True
+        return seconds is not None and self.spent >= seconds and asked not in self._known
 
     def _next(self) -> Trial | None:
         if not self._waiting and not self._ask():
@@ -152,128 +208,133 @@ class Tuning(Unit):
             if all(known.trial_id != trial.trial_id for known, _ in attempt.results)
         )
         attempt.results.append((trial, record))
+        self.spent += record.seconds
+        if self._plan.pruner is not None:
+            self._plan.pruner.ended(trial.trial_id, attempt.number, record.epochs())
         if attempt.done:
             self._settle(attempt)
+        self._count()
+
+    def reported(self, trial: Trial, epoch: int, best: float) -> str | None:
+        """Why a trial should be stopped after an epoch, if it should."""
+        if self._plan.pruner is None:
+            return None
+        attempt = self._by_trial[trial.trial_id][-1]
+        return self._plan.pruner.reported(trial.trial_id, attempt.number, epoch, best)
+
+    def _count(self) -> None:
+        """How many trials there are, where the budget alone does not say."""
+        if self._plan.budget.seconds is not None:
+            asked = len(self.attempts)
+            if self.closed:
+                self.planned = asked * self.seeds
+            elif self.budget is None:
+                self.planned = (asked + 1) * self.seeds
 
     # ------------------------------------------------------------------ asking and telling
 
     def _ask(self) -> bool:
         """Adds a configuration to those that wait; ``False`` if there is none at the moment."""
-        if len(self.attempts) >= self.budget:
+        if self.closed:
             return False
         if self._make is None:
             started = self._start()
             if started is None:
                 return False
-            self._log, self._make = started
-            self._known = self._points()
+            log, self._make = started
+            self._open_log(log)
         number = len(self.attempts)
-        point = self._known.get(number)
-        if point is None and not self._extend():
+        new = number not in self._known and self._log is not None
+        if new and not self._extend():
             return False
-        if point is None:
-            point, optuna_number = self._new_point(number)
-            if self._log is not None:
-                self._log.append(number, point)
+        asked: Asked = None
+        point: Mapping[str, Any]
+        if self._points is not None:
+            point = self._points[number]
+        elif new:
+            point, asked = self.proposals.propose(number)
         else:
-            optuna_number = self._enqueue(point)
+            point = self._known[number]
+            asked = self.proposals.repeat(number, point)
+        if new and self._log is not None:
+            self._log.append(number, point)
         configuration = self.space.configuration(point)
         trials = deque(self._make(configuration))
-        attempt = Attempt(number, point, configuration, trials, len(trials), optuna_number)
+        attempt = Attempt(number, point, configuration, trials, len(trials), asked)
         self.attempts.append(attempt)
         self._waiting.append(attempt)
         self._open += 1
         for trial in trials:
             self._by_trial.setdefault(trial.trial_id, []).append(attempt)
+        self._count()
         return True
 
-    def _points(self) -> dict[int, dict[str, Any]]:
-        if self._exhaustive:
-            return dict(enumerate(dict(point) for point in self.space.grid()))
-        if self._log is None:
-            return {}
+    def _open_log(self, log: AskLog) -> None:
+        """Takes up what an earlier run asked for.
+
+        Points that are known beforehand are in no log, unless time decides how many are tried.
+        """
+        if self._points is not None and self._plan.budget.seconds is None:
+            return
         names = {dimension.name for dimension in self.space.dimensions()}
-        return {number: point for number, point in self._log.load().items() if set(point) == names}
-
-    def _optuna(self) -> optuna.Study:
-        if self._study is None:
-            import optuna
-
-            optuna.logging.set_verbosity(optuna.logging.ERROR)
-            self._study = optuna.create_study(study_name=self.variant, direction="maximize")
-        return self._study
-
-    def _enqueue(self, point: Mapping[str, Any]) -> int | None:
-        """Lets Optuna know of a point without asking the sampler; returns Optuna's number."""
-        if self._exhaustive:
-            return None
-        study = self._optuna()
-        study.enqueue_trial(dict(point))
-        return study.ask(self.space.distributions()).number
-
-    def _new_point(self, number: int) -> tuple[dict[str, Any], int | None]:
-        """Asks the sampler, and asks again if it repeats a point of a finite space."""
-        study = self._optuna()
-        distributions = self.space.distributions()
-        seen: set[str] = set()
-        if self.space.size is not None:
-            seen |= {_key(attempt.point) for attempt in self.attempts}
-            seen |= {_key(point) for point in self._known.values()}
-        for attempt in range(_ATTEMPTS_AT_A_NEW_POINT):
-            seed = derived_seed(self._seed, self.variant, number, attempt)
-            study.sampler = make_sampler(self._sampler.name, seed, self._sampler.startup_trials)
-            if number == 0 and attempt == 0 and self.space.start():
-                study.enqueue_trial(self.space.start())
-            trial = study.ask(distributions)
-            if _key(trial.params) not in seen:
-                return dict(trial.params), trial.number
-            # Failed trials teach a sampler nothing, and keep Optuna's numbers apart from ours.
-            self._fail(trial.number)
-        point = self._unseen(seen, derived_seed(self._seed, self.variant, number))
-        return point, self._enqueue(point)
-
-    def _unseen(self, seen: set[str], seed: int) -> dict[str, Any]:
-        generator = random.Random(seed)
-        dimensions = self.space.dimensions()
-        for _ in range(1000):
-            point = {d.name: generator.choice(d.values()) for d in dimensions}
-            if _key(point) not in seen:
-                return dict(point)
-        return dict(next(point for point in self.space.grid() if _key(point) not in seen))
-
-    def _fail(self, optuna_number: int) -> None:
-        from optuna.trial import TrialState
-
-        self._optuna().tell(optuna_number, state=TrialState.FAIL)
+        self._log = log
+        self._known = {number: p for number, p in log.load().items() if set(p) == names}
+        self.proposals.reserve(self._known.values())
 
     def _settle(self, attempt: Attempt) -> None:
         """Averages the seeds of a configuration and tells the sampler."""
         self._open -= 1
-        results = sorted(attempt.results, key=lambda result: result[0].seed)
-        finished = all(record.status == "finished" for _, record in results)
-        if finished:
-            values = [objective(record) for _, record in results]
-            attempt.value = math.fsum(values) / len(values)
-        if math.isfinite(attempt.value):
-            self._leader = max(
-                (attempt, self._leader or attempt), key=lambda a: (a.value, -a.number)
+        results = attempt.by_seed()
+        statuses = {record.status for _, record in results}
+        if statuses == {"finished"}:
+            attempt.value = _mean([objective(record) for _, record in results])
+            attempt.values = tuple(
+                _mean([goal.signed(trial, record) for trial, record in results])
+                for goal in self._plan.goals
             )
-        if attempt.optuna_number is None:
-            return
-        if math.isfinite(attempt.value):
-            self._optuna().tell(attempt.optuna_number, attempt.value)
+        if attempt.values and all(map(math.isfinite, attempt.values)):
+            candidates = sorted([*self._front, attempt], key=lambda known: known.number)
+            self._front = nondominated(candidates)
+            self.proposals.tell(attempt.asked, attempt.values)
+        elif "pruned" in statuses and statuses <= {"finished", "pruned"}:
+            pruned = [record for _, record in results if record.status == "pruned"]
+            epochs = min(int(record.summary["completed_epochs"]) for record in pruned)
+            value = _mean([objective(record) for record in pruned])
+            self.proposals.prune(attempt.asked, value, epochs)
         else:
-            self._fail(attempt.optuna_number)
+            self.proposals.fail(attempt.asked)
 
     # ------------------------------------------------------------------ the answer
 
     @property
     def leader(self) -> Attempt | None:
         """The best configuration so far, the earliest of equals; ``None`` if none has finished."""
-        return self._leader
+        return next(iter(chosen(self._front, self._plan.choose)), None)
+
+    @property
+    def front(self) -> list[Attempt]:
+        """The configurations so far that no other one dominates, in the order of asking."""
+        return list(self._front)
+
+    @property
+    def goals(self) -> Sequence[Goal]:
+        """What is optimised."""
+        return self._plan.goals
 
     def best(self) -> Attempt | None:
         """The best configuration; ``None`` while the search goes on.
+
+        Raises:
+            Blocked: If no configuration finished.
+        """
+        attempts = self.several_best(1)
+        return None if attempts is None else attempts[0]
+
+    def several_best(self, count: int) -> list[Attempt] | None:
+        """The best configuration, then others of the front; ``None`` while the search goes on.
+
+        Args:
+            count: At most how many.
 
         Raises:
             Blocked: If no configuration finished.
@@ -282,21 +343,20 @@ class Tuning(Unit):
             raise Blocked(self.blocked)
         if not self.done:
             return None
-        if self._leader is None:
+        if not self._front:
             raise Blocked(
                 f"no configuration of {self.variant} finished with all its seeds and a finite "
                 "objective"
             )
-        return self._leader
+        return chosen(self._front, self._plan.choose, count)
 
     def best_finished(self) -> Attempt | None:
         """The best configuration; if none has finished in full, the best by what has finished."""
-        if self._leader is not None:
-            return self._leader
+        if self.leader is not None:
+            return self.leader
 
         def mean(attempt: Attempt) -> float:
-            values = [objective(record) for record in attempt.finished_records()]
-            return math.fsum(values) / len(values)
+            return _mean([objective(record) for record in attempt.finished_records()])
 
         return max(
             (attempt for attempt in self.attempts if attempt.finished_records()),
@@ -305,5 +365,5 @@ class Tuning(Unit):
         )
 
 
-def _key(point: Mapping[str, Any]) -> str:
-    return json.dumps(dict(point), sort_keys=True)
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -77,6 +77,21 @@ class Unit(ABC):
         """Whether the next trial loses nothing by starting before the running ones have ended."""
         return True
 
+    @property
+    def prunable(self) -> bool:
+        """Whether its trials may have been stopped early."""
+        return False
+
+    def reported(self, trial: Trial, epoch: int, best: float) -> str | None:
+        """Takes note of an epoch of a trial; returns why it should be stopped, if it should.
+
+        Args:
+            trial: A trial of its own that runs.
+            epoch: How many epochs it has completed.
+            best: The best selection measure so far, higher is better.
+        """
+        return None
+
     @abstractmethod
     def _next(self) -> Trial | None:
         """The next trial, ``None`` while there is none; raises ``Blocked`` if there never is."""
@@ -99,13 +114,21 @@ class Batch(Unit):
         planned: How many there are.
         plan: Makes the trials; returns ``None`` while what they depend on is not there and raises
             ``Blocked`` if it never will be.
+        fewer: Whether there may turn out to be fewer trials than planned.
     """
 
     def __init__(
-        self, phase: str, variant: str, planned: int, plan: Callable[[], Sequence[Trial] | None]
+        self,
+        phase: str,
+        variant: str,
+        planned: int,
+        plan: Callable[[], Sequence[Trial] | None],
+        *,
+        fewer: bool = False,
     ) -> None:
         super().__init__(phase, variant, planned)
         self._plan = plan
+        self._fewer = fewer
         self._waiting: deque[Trial] | None = None
         self.results: list[tuple[Trial, Record]] = []
 
@@ -114,6 +137,8 @@ class Batch(Unit):
             trials = self._plan()
             if trials is None:
                 return None
+            if self._fewer:
+                self.planned = len(trials)
             if len(trials) != self.planned:
                 raise AssertionError(f"{self.variant}: {len(trials)} trials, not {self.planned}")
             self._waiting = deque(trials)

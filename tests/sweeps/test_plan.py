@@ -163,7 +163,7 @@ def test_a_plan_that_cannot_go_on_says_so(tmp_path: Path) -> None:
 def test_seeds_are_averaged_before_the_sampler_is_told(tmp_path: Path) -> None:
     plan = make_plan(resolved_study(), tmp_path)
     execute(plan, tmp_path, lambda trial: ("finished", float(trial.seed)))
-    study = tuning(plan, "fairgrad")._optuna()
+    study = tuning(plan, "fairgrad").proposals.study
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     assert [trial.value for trial in study.trials] == [0.5] * 3
 
@@ -179,7 +179,7 @@ def test_one_bad_seed_makes_a_configuration_a_failure(tmp_path: Path, status: st
     defaults = {parameter.name: parameter.default for parameter in parameters}
     plan = make_plan(study, tmp_path)
     execute(plan, tmp_path, outcome)
-    told = tuning(plan, "fairgrad")._optuna().trials
+    told = tuning(plan, "fairgrad").proposals.study.trials
     assert [trial.state.name for trial in told] == ["FAIL", "COMPLETE", "COMPLETE"]
     best = tuning(plan, "fairgrad").best()
     assert best is not None
@@ -336,7 +336,7 @@ def test_replayed_results_are_told_to_the_sampler(tmp_path: Path) -> None:
     execute(make_plan(resolved_study(), tmp_path), tmp_path)
     plan = make_plan(resolved_study(), tmp_path)
     assert plan.finished
-    told = tuning(plan, "fairgrad")._optuna().trials
+    told = tuning(plan, "fairgrad").proposals.study.trials
     attempts = tuning(plan, "fairgrad").attempts
     assert [trial.value for trial in told] == [attempt.value for attempt in attempts]
     assert [trial.params for trial in told] == [attempt.point for attempt in attempts]
