@@ -17,7 +17,7 @@ name: two-nodes
 problem: {name: toy, steps_per_epoch: 60}
 protocol: {epochs: 40, batch_size: 1}
 search_space: {lr: {low: 0.001, high: 0.1, log: true}}
-methods: [ls, {name: mgda}]
+methods: [ls, cagrad]
 budget: {trials: 3}
 sampler: random
 selection: loss
@@ -26,30 +26,64 @@ resources: {checkpoint_every_seconds: 0}
 TRIALS = 6
 
 
+class Cluster:
+    """Two nodes in a process of their own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("two_nodes.py"))],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.address = self._answer("address ")
+
+    def kill_second_node(self) -> None:
+        self._process.stdin.write("kill\n")
+        self._process.stdin.flush()
+        self._answer("killed")
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(60)
+
+    def _answer(self, start: str) -> str:
+        for line in self._process.stdout:
+            if line.startswith(start):
+                return line.removeprefix(start).strip()
+        raise AssertionError("the cluster ended")
+
+
 @pytest.fixture
-def cluster(monkeypatch):
-    """A head and a second node with one processor each, and a token."""
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
-    monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    try:
-        yield made
-    finally:
-        made.shutdown()
+def environment():
+    """Ray's token among the variables, as on a cluster that was started with it."""
+    return {
+        **os.environ,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+        "RAY_worker_niceness": "0",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
 
 
-def start(folder: Path, address: str) -> subprocess.Popen[str]:
+@pytest.fixture
+def cluster(environment):
+    """A head and a second node with one processor each."""
+    made = Cluster(environment)
+    yield made
+    made.stop()
+
+
+def start(folder: Path, address: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
     command = [sys.executable, "-c", "from sweeps.cli import main; main()", "run", "study.yaml"]
     return subprocess.Popen(
         [*command, "--results", "results", "--address", address],
         cwd=folder,
-        env=dict(os.environ),
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -72,14 +106,13 @@ def wait_until(condition, process: subprocess.Popen[str], seconds: float = 120) 
 
 
 @pytest.mark.slow
-def test_the_trials_of_a_node_that_is_killed_finish_on_the_other(cluster, tmp_path):
-    second = cluster.add_node(num_cpus=1)
-    process = start(tmp_path, cluster.address)
+def test_the_trials_of_a_node_that_is_killed_finish_on_the_other(cluster, environment, tmp_path):
+    process = start(tmp_path, cluster.address, environment)
     try:
         # Two trials at work, and a checkpoint of each.
         wait_until(lambda: len(list(tmp_path.glob("results/checkpoints/*/last.pt"))) >= 2, process)
         before = len(records(tmp_path))
-        cluster.remove_node(second, allow_graceful=False)
+        cluster.kill_second_node()
         printed, _ = process.communicate(timeout=240)
     finally:
         process.kill()
