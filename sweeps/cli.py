@@ -13,6 +13,7 @@ import typer
 from sweeps.analysis_commands import audit, compare
 from sweeps.data_commands import data_app
 from sweeps.flatness_command import flatness
+from sweeps.run_commands import status, stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(data_app)
+app.command()(status)
+app.command()(stop)
 app.command()(flatness)
 app.command()(compare)
 app.command()(audit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtl_methods.errors import ConfigurationError, FairsweepError
 
-__all__ = ["ResultsFolderError", "RunError", "StudyError", "SweepFailedError"]
+__all__ = ["DiskFullError", "ResultsFolderError", "RunError", "StudyError", "SweepFailedError"]
 
 
 class StudyError(ConfigurationError):
@@ -21,3 +21,7 @@ class RunError(FairsweepError):
 
 class SweepFailedError(RunError):
     """A sweep ended before all its trials had; what has ended is kept."""
+
+
+class DiskFullError(SweepFailedError):
+    """The disk of the results folder is full; the message says what to do."""

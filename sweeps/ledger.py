@@ -91,6 +91,7 @@ class Ledger:
         self.folder = folder
         self.damaged: list[str] = []
         self._records: dict[str, Record] = {}
+        self._read: dict[str, int] = {}
 
     def load(self) -> Ledger:
         """Reads all records."""
@@ -98,6 +99,23 @@ class Ledger:
         self.damaged.clear()
         for path in sorted(self.folder.glob("*.json")):
             self._take(path)
+        return self
+
+    def refresh(self) -> Ledger:
+        """Reads what has come, changed or gone since the last time."""
+        there: dict[str, int] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                there[path.stem] = path.stat().st_mtime_ns
+            except FileNotFoundError:
+                continue
+            if self._read.get(path.stem) != there[path.stem]:
+                self._records.pop(path.stem, None)
+                self.damaged = [name for name in self.damaged if name != path.name]
+                self._take(path)
+        for trial_id in set(self._read) - set(there):
+            self._records.pop(trial_id, None)
+        self._read = there
         return self
 
     def get(self, trial_id: str) -> Record | None:
@@ -120,8 +138,16 @@ class Ledger:
             del self._records[trial_id]
         return len(failed)
 
-    def write_failure(self, trial: Trial, kind: str, message: str) -> Record:
+    def write_failure(
+        self, trial: Trial, kind: str, message: str, trace: str | None = None
+    ) -> Record:
         """Records the failure of a trial whose worker could not do so itself.
+
+        Args:
+            trial: The trial.
+            kind: The type of the error.
+            message: What happened, a sentence.
+            trace: Where it happened, as far as that is known.
 
         Raises:
             ResultsFolderError: If the record cannot be written and read back.
@@ -130,7 +156,8 @@ class Ledger:
         error = {
             "type": kind,
             "message": message,
-            **dict.fromkeys(("task", "epoch", "step", "traceback")),
+            **dict.fromkeys(("task", "epoch", "step")),
+            "traceback": trace,
         }
         path = self.folder / f"{trial.trial_id}.json"
         try:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import logging
 import re
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["brief", "is_out_of_memory", "messages_to_log"]
+__all__ = ["brief", "brief_reason", "is_out_of_memory", "is_out_of_space", "messages_to_log"]
 
 logger = logging.getLogger("sweeps")
 
 # What Ray writes when its memory monitor has killed a worker.
 _OUT_OF_MEMORY = ("OutOfMemoryError", "running low on memory", "memory monitor", "memory pressure")
+# What Python says of a full disk or quota, in the traceback of a worker.
+_OUT_OF_SPACE = (f"[Errno {errno.ENOSPC}]", f"[Errno {errno.EDQUOT}]")
 _LONGEST = 200
 
 
@@ -27,6 +30,19 @@ def brief(text: str) -> str:
         )
     sentence = re.split(r"(?<=[.!?])\s", text.strip())[0]
     return sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]}..."
+
+
+def brief_reason(text: str) -> str:
+    """In one sentence why a worker died, from all that Ray wrote of it."""
+    if not text:
+        return "no reason was given"
+    # Which sign tells is anywhere in the text, the reason itself in its last line.
+    return brief(text if is_out_of_memory(text) else text.splitlines()[-1])
+
+
+def is_out_of_space(text: str) -> bool:
+    """Whether a worker died because a disk or a quota was full."""
+    return any(sign in text for sign in _OUT_OF_SPACE)
 
 
 def is_out_of_memory(text: str) -> bool:

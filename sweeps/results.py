@@ -6,6 +6,9 @@
 ``ledger/``             one file for each trial that ended: the record of truth
 ``search/``             what each search asked its sampler for
 ``checkpoints/``        where unfinished trials continue; the best epochs that are kept
+``running/``            signs of life of the trials that run (:mod:`trainables.heartbeat`)
+``run.json``            where the last run runs or ran, and since when (:mod:`sweeps.liveness`)
+``stop``                asks the run to stop (:mod:`sweeps.stop_file`)
 ``trials.parquet``      one row for each trial that ended (:mod:`sweeps.tables`)
 ``epochs.parquet``      one row for each of their epochs
 ``flatness.csv``        written on demand by ``fairsweep flatness`` (:mod:`sweeps.flatness_table`)
@@ -19,9 +22,9 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,19 +33,21 @@ from typing import IO, Any
 import yaml
 
 from sweeps.errors import ResultsFolderError, StudyError
+from sweeps.liveness import LOCK
 from sweeps.manifest import make_manifest
 from sweeps.resolve import resolve
 from sweeps.resolved import ResolvedStudy
 from sweeps.study_file import parse_study, read_yaml
 from trainables.files import write_atomically
 
-__all__ = ["ResultsFolder", "free_bytes", "stored_study"]
+__all__ = ["ResultsFolder", "stored_study"]
 
 logger = logging.getLogger("sweeps")
 
-_LOCK = ".lock"
+# How often a lock is tried: somebody may only be looking whether there is one.
+_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.1
 # What may lie in a folder that is not ours yet.
-_HARMLESS = {_LOCK, ".gitignore", ".DS_Store", "fairsweep.log", "ray.log"}
+_HARMLESS = {LOCK, ".gitignore", ".DS_Store", "fairsweep.log", "ray.log"}
 
 
 class ResultsFolder:
@@ -202,11 +207,6 @@ def stored_study(path: Path) -> ResolvedStudy:
         raise ResultsFolderError(f"{path / 'study.yaml'}: {error}") from error
 
 
-def free_bytes(path: Path) -> int:
-    """Free space on the disk of a folder."""
-    return shutil.disk_usage(path).free
-
-
 def _owner_of(manifest: dict[str, Any]) -> dict[str, Any]:
     problem = manifest.get("problem") or {}
     return {
@@ -223,18 +223,24 @@ def _describe_owner(owner: dict[str, Any]) -> str:
 
 def _locked(path: Path) -> IO[str]:
     """Locks the folder for this process; the system releases the lock when the process ends."""
-    file = (path / _LOCK).open("a+", encoding="utf-8")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip()
-        file.close()
-        raise ResultsFolderError(
-            f"another run is writing to results folder {path}"
-            + (f" ({holder})" if holder else "")
-            + "; wait for it, stop it, or give another folder with --results"
-        ) from error
+    file = (path / LOCK).open("a+", encoding="utf-8")
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if attempt < _LOCK_ATTEMPTS - 1:
+                time.sleep(_LOCK_PAUSE_S)
+                continue
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise ResultsFolderError(
+                f"another run is writing to results folder {path}"
+                + (f" ({holder})" if holder else "")
+                + "; wait for it, stop it with 'fairsweep stop', or give another folder with "
+                "--results"
+            ) from error
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl_methods.errors import FairsweepError
 from sweeps.capacity import local_slots
+from sweeps.disk import is_disk_full, saying_disk_full
 from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
+from sweeps.liveness import RunFacts, write_run
 from sweeps.logs import SweepLogs
 from sweeps.plan import PhaseCount, Plan
+from sweeps.preflight import check_cluster, check_disk, check_new, put_in_order
 from sweeps.progress import Progress, panel, trial_line
 from sweeps.resolved import ResolvedStudy
 from sweeps.results import ResultsFolder
+from sweeps.stop_file import watch_for_stop
 from sweeps.stopping import StopRequest
 from sweeps.tables import write_tables
 from sweeps.trials import Trial
+from sweeps.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -110,15 +115,21 @@ def run(
         ResultsFolderError: If the folder cannot be used.
         StudyError: If this machine has no room for one trial.
         RunError: If Ray cannot be used, or ended the sweep too early.
+        DiskFullError: If there is no room left for results.
         FairsweepError: If the data of the problem is not there.
     """
     from rich.console import Console
 
     console = console or Console()
     started = time.monotonic()
-    if address is None and not (results.expanduser() / "manifest.json").is_file():
-        local_slots(resolved.study.resources)  # refused before there is a folder
-    with ResultsFolder(results, resolved) as folder, SweepLogs(folder.path, console) as logs:
+    results = results.expanduser().absolute()
+    if address is None and not (results / "manifest.json").is_file():
+        check_new(resolved, results)
+    with (
+        saying_disk_full(results),
+        ResultsFolder(results, resolved) as folder,
+        SweepLogs(folder.path, console) as logs,
+    ):
         outcome = _Run(resolved, folder, address, console, logs).run()
         outcome.seconds = time.monotonic() - started
         return outcome
@@ -141,23 +152,26 @@ class _Run:
         self.address = address
         self.console = console
         self.ledger = Ledger(folder.ledger).load()
+        put_in_order(folder.path, self.ledger, resolved.study.resources.keep_checkpoints)
         self.retried = self.ledger.forget_failures()
         self.plan = Plan(resolved, self.ledger, folder.search)
         self.progress = Progress(self.plan)
         self.stop = StopRequest()
+        self.watchdog = Watchdog(folder.path, resolved.study.resources.stall_seconds)
         self.abandoned = False
         self.noticed = 0
 
     def run(self) -> Outcome:
         """Runs what is left and writes tables and report."""
         try:
-            with self.stop:
+            with self.stop, watch_for_stop(self.folder.path, self.stop.ask):
                 first = self.plan.next()
                 self._announce()
                 if first is not None and not self.stop.requested:
                     self._sweep(first)
         except Exception:
-            write_tables(self.folder.path, list(self.plan.ended))
+            with contextlib.suppress(OSError):  # of a full disk, which is said below
+                write_tables(self.folder.path, list(self.plan.ended))
             raise
         return self._conclude()
 
@@ -204,6 +218,10 @@ class _Run:
 
         logger.info("loading data and starting Ray, which takes some seconds")
         problem, resources = self.resolved.problem, self.resolved.study.resources
+        slots = resources.concurrent or 1 if self.address else local_slots(resources)
+        check_disk(self.plan, self.folder.path, slots)
+        facts = RunFacts.here(slots)
+        write_run(self.folder.path, facts)
         # Missing data is said before Ray starts.
         splits = {problem.key: problem.load(None)}
         try:
@@ -211,11 +229,16 @@ class _Run:
                 # Ray puts in handlers of its own, of SIGTERM and of log messages, when it starts.
                 self.stop.listen()
                 self.logs.take_over()
+                write_run(self.folder.path, replace(facts, slots=session.slots))
+                if self.address is not None:
+                    check_cluster(self.plan, self.folder.path, session.slots)
                 if not self.stop.requested:
                     self._tune(session, splits, first)
         except FairsweepError:
             raise
         except Exception as error:
+            if is_disk_full(error):
+                raise
             raise self._broke_off(error) from error
 
     def _broke_off(self, failure: BaseException | None) -> SweepFailedError:
@@ -239,6 +262,7 @@ class _Run:
             slots=session.slots,
             events=self,
             first=first,
+            stalls=self.watchdog.stalls,
         )
         errors: list[BaseException] = []
 
@@ -251,12 +275,13 @@ class _Run:
         self.progress.slots = session.slots
         thread = threading.Thread(target=work, name="ray-tune", daemon=True)
         thread.start()
-        session.abandoned = self.abandoned = not self._watch(thread)
+        with self.watchdog:
+            session.abandoned = self.abandoned = not self._watch(thread)
         logger.info("trials ran in %d worker processes", len(searcher.workers))
         if self.stop.requested:
             return
         failure = searcher.failure or (errors[0] if errors else None)
-        if isinstance(failure, FairsweepError):
+        if failure is not None and (isinstance(failure, FairsweepError) or is_disk_full(failure)):
             raise failure
         if failure is not None or not self.plan.finished:
             raise self._broke_off(failure) from failure
@@ -273,7 +298,7 @@ class _Run:
                     logger.info("stopping: running trials save their state")
         return not thread.is_alive()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _display(self) -> Iterator[Callable[[], None]]:
         """The live panel in a terminal; nothing elsewhere, where lines are printed."""
         if not self.console.is_terminal:

@@ -16,13 +16,15 @@ from ray.tune.callback import Callback
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from sweeps.disk import disk_full
 from sweeps.errors import SweepFailedError
 from sweeps.ledger import Record
 from sweeps.plan import Plan
-from sweeps.ray_words import brief, is_out_of_memory
+from sweeps.ray_words import brief_reason, is_out_of_space
 from sweeps.rests import Rests
 from sweeps.study import Resources
 from sweeps.trials import Trial
+from sweeps.watchdog import Stall, forget_signs
 from sweeps.worker import REST
 
 __all__ = ["PlanSearcher", "SweepEvents", "SweepStopper", "TuneEvents"]
@@ -64,6 +66,7 @@ class PlanSearcher(_NotPickled, Searcher):
         slots: How many trials run at once.
         events: Told of everything that happens.
         first: The first trial, which has been taken from the plan already.
+        stalls: The trials whose workers were killed because they made no progress.
 
     Attributes:
         failure: What went wrong on our side of the seam, where Ray would only log it; the sweep
@@ -80,6 +83,7 @@ class PlanSearcher(_NotPickled, Searcher):
         slots: int,
         events: SweepEvents,
         first: Trial,
+        stalls: dict[str, Stall] | None = None,
     ) -> None:
         super().__init__()
         self.failure: Exception | None = None
@@ -91,6 +95,7 @@ class PlanSearcher(_NotPickled, Searcher):
         self._results = results
         self._resources = resources
         self._events = events
+        self._stalls = {} if stalls is None else stalls
         self._example = first
         self._again = deque([first])
         self._attempts: Counter[str] = Counter()
@@ -119,13 +124,17 @@ class PlanSearcher(_NotPickled, Searcher):
         self._trials[ray_id] = trial
         self._rests.trial_given(ray_id)
         self._events.started(trial)
+        keep = self._resources.keep_checkpoints
         return {
             "spec": dict(trial.spec),
             "trial_id": trial.trial_id,
             "phase": trial.phase,
             "results_dir": str(self._results),
             "checkpoint_every_s": self._resources.checkpoint_every_seconds,
-            "keep_best": self._resources.keep_checkpoints == "best" and trial.spec["evaluate_test"],
+            "keep_best": keep != "none" and trial.spec["evaluate_test"],
+            "keep_last": keep == "best_and_last" and trial.spec["evaluate_test"],
+            "stall_s": self._resources.stall_seconds,
+            "label": f"{trial.variant} seed {trial.seed}",
             "device": "cuda" if self._resources.gpus_per_trial else "cpu",
         }
 
@@ -157,33 +166,48 @@ class PlanSearcher(_NotPickled, Searcher):
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
         """Takes the trial's record from the ledger, whatever Ray says of it."""
-        if error:
-            self._died()
         trial = self._trials.pop(trial_id, None)
+        stall = self._stalls.pop(trial.trial_id, None) if trial is not None else None
+        if error:
+            self._died(stalled=stall is not None)
         if self._rests.ended(trial_id) or trial is None:
             return
         try:
-            self._end(trial, died=error)
+            self._end(trial, died=error, stall=stall)
         except Exception as failure:  # noqa: BLE001  (Ray would log it and wait for ever)
             self.failure = failure
 
-    def _died(self) -> None:
+    def out_of_space(self) -> None:
+        """A worker found the disk of the results folder full."""
+        self.failure = self.failure or disk_full(self._results)
+
+    def _died(self, *, stalled: bool) -> None:
         self._rests.died()
-        self._deaths += 1
+        self._deaths += not stalled
         if self._deaths > _DEATHS_PER_SLOT * self._slots:
             self.failure = SweepFailedError(
                 f"{self._deaths} worker processes in a row died before they did anything; "
                 f"{self._results / 'fairsweep.log'} says why"
             )
 
-    def _end(self, trial: Trial, *, died: bool) -> None:
+    def _end(self, trial: Trial, *, died: bool, stall: Stall | None) -> None:
         ledger = self._plan.ledger
+        if died:
+            forget_signs(self._results, trial.trial_id)
         record = ledger.read(trial.trial_id)
         if record is None and died and self._attempts[trial.trial_id] <= self._resources.retries:
             # Ray itself would not retry a trial that an actor died from taking over.
             self._again.append(trial)
             return
-        if record is None and died:
+        if record is None and stall is not None:
+            record = ledger.write_failure(
+                trial,
+                "Stalled",
+                f"it made no progress for {stall.seconds:.0f} s (resources.stall_seconds), at "
+                f"attempt {self._attempts[trial.trial_id]}, and its worker was killed",
+                stall.trace,
+            )
+        elif record is None and died:
             record = ledger.write_failure(
                 trial, "WorkerDied", "its worker process died or could not start, at every attempt"
             )
@@ -224,20 +248,21 @@ class TuneEvents(_NotPickled, Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died, or could not start a trial."""
-        logger.warning("a worker died; its trial is taken up again: %s", _reason(trial))
+        text = _reason(trial)
+        logger.warning("a worker died; its trial is taken up again: %s", brief_reason(text))
+        if is_out_of_space(text):
+            self._searcher.out_of_space()
 
 
 def _reason(trial: Any) -> str:
-    """In one sentence why a worker died; all that Ray wrote of it goes to Ray's log."""
+    """Why a worker died; all that Ray wrote of it goes to Ray's log."""
     try:
         text = Path(trial.error_file).read_text(encoding="utf-8").strip()
     except (OSError, TypeError):
-        text = ""
-    if not text:
-        return "no reason was given"
-    logging.getLogger("ray").warning("a worker died:\n%s", text)
-    # Which sign tells is anywhere in the text, the reason itself in its last line.
-    return brief(text if is_out_of_memory(text) else text.splitlines()[-1])
+        return ""
+    if text:
+        logging.getLogger("ray").warning("a worker died:\n%s", text)
+    return text
 
 
 class SweepStopper(_NotPickled, Stopper):

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGINT and SIGTERM as a flag that is looked at."""
+"""Being asked to stop: SIGINT, SIGTERM and ``fairsweep stop`` as a flag that is looked at."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ class StopRequest:
         for number in _SIGNALS:
             previous = signal.signal(number, self._caught)
             self._before.setdefault(number, previous)
+
+    def ask(self, number: int = signal.SIGTERM) -> None:
+        """Asks for a stop as if the signal had come; from any thread."""
+        if not self._event.is_set():
+            self.signal = number
+            self._event.set()
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         if self._event.is_set():

@@ -323,15 +323,18 @@ class Resources(Section):
     """What one trial takes and how many run at once (``null``: as many as fit).
 
     ``keep_checkpoints``: ``best`` keeps the parameters of the best epoch of every trial that reads
-    the test split (``checkpoints/<trial_id>/best.pt``), ``none`` keeps none.
+    the test split (``checkpoints/<trial_id>/best.pt``), ``best_and_last`` the state after its
+    last epoch too (``last.pt``), ``none`` keeps none. ``stall_seconds``: the worker of a trial that
+    takes no step for so long is killed (``null``: never); up to ``retries`` more attempts follow.
     """
 
     cpus_per_trial: int = Field(default=1, ge=1)
     gpus_per_trial: float = Field(default=0.0, ge=0.0)
     concurrent: int | None = Field(default=None, ge=1)
     checkpoint_every_seconds: float = Field(default=30.0, ge=0.0)
-    keep_checkpoints: Literal["best", "none"] = "best"
+    keep_checkpoints: Literal["best", "best_and_last", "none"] = "best"
     retries: int = Field(default=2, ge=0)
+    stall_seconds: float | None = Field(default=3600.0, gt=0.0, allow_inf_nan=False)
 
     @field_validator("gpus_per_trial")
     @classmethod

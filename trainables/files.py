@@ -9,12 +9,13 @@ from pathlib import Path
 __all__ = ["write_atomically"]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Writes a file through a temporary one beside it: synced to disk, then renamed.
 
     Args:
         path: The file; its folder is made if it does not exist.
         content: What to write.
+        sync: Whether it must outlive a power failure.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written; the old file is untouched.
@@ -26,14 +27,16 @@ def write_atomically(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         # mkstemp makes files private; a shared results folder needs the usual permissions.
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,13 +6,14 @@ and without Ray.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import shutil
 import socket
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ class TrialSession:
             recorded.
         keep_best: Whether the parameters of the best epoch are kept as
             ``checkpoints/<trial_id>/best.pt`` when the trial has finished.
+        keep_last: Whether the state after the last epoch is kept as
+            ``checkpoints/<trial_id>/last.pt`` when the trial has finished.
+        after_step: Called after every optimiser step.
 
     Attributes:
         spec: The specification.
@@ -75,6 +79,8 @@ class TrialSession:
         device: torch.device | str = "cpu",
         raise_on_failure: bool = False,
         keep_best: bool = False,
+        keep_last: bool = False,
+        after_step: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.trial_id = spec.trial_id
@@ -86,6 +92,9 @@ class TrialSession:
         self._device = device
         self._raise_on_failure = raise_on_failure
         self._keep_best = keep_best
+        self._keep_last = keep_last
+        self._after_step = after_step
+        self._last: dict[str, Any] | None = None
         self._started = _now()
         self._seconds = 0.0
         self._saved_at = time.monotonic()
@@ -118,6 +127,8 @@ class TrialSession:
             if not trainer.complete:
                 trainer.run_epoch()
             if trainer.complete:
+                if self._keep_last:
+                    self._last = copy.deepcopy(self.payload())
                 trainer.load_best()
                 if self.spec.evaluate_test:
                     test = _flat(trainer.evaluate_test())
@@ -192,7 +203,12 @@ class TrialSession:
     def _ready_trainer(self) -> Trainer:
         if self.trainer is None:
             problem = self.spec.make_problem()
-            trainer = Trainer(self.spec, self._data.tensors(problem), device=self._device)
+            trainer = Trainer(
+                self.spec,
+                self._data.tensors(problem),
+                device=self._device,
+                after_step=self._after_step,
+            )
             if self._resumed is not None:
                 trainer.load_state_dict(self._resumed["trainer"])
                 self._started = self._resumed["started"]
@@ -256,7 +272,9 @@ class TrialSession:
         }
         if self._results_dir is None:
             return
-        folder = checkpoint_path(self._results_dir, self.trial_id).parent
+        last = checkpoint_path(self._results_dir, self.trial_id)
+        if self._last is not None and status == "finished":
+            save_checkpoint(last, self._last)
         if self._keep_best and status == "finished" and trainer is not None:
             best_payload = {
                 "format": _CHECKPOINT_FORMAT,
@@ -268,9 +286,10 @@ class TrialSession:
             save_checkpoint(best_checkpoint_path(self._results_dir, self.trial_id), best_payload)
         write_record(record_path(self._results_dir, self.trial_id), self.record)
         # Only now: a trial that is killed before its record exists must find its checkpoint.
-        checkpoint_path(self._results_dir, self.trial_id).unlink(missing_ok=True)
-        if not self._keep_best and folder.exists():
-            shutil.rmtree(folder)
+        if self._last is None or status != "finished":
+            last.unlink(missing_ok=True)
+        if not (self._keep_best or self._keep_last) and last.parent.exists():
+            shutil.rmtree(last.parent)
 
     def _result(self) -> dict[str, Any]:
         if self.record is None:

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
 from mtl_methods.errors import ConfigurationError
 from trainables.checkpoint import load_checkpoint, save_checkpoint
 from trainables.data import DataCache
+from trainables.heartbeat import Heartbeat
 from trainables.problem import Problem, Splits
 from trainables.session import TrialSession
 from trainables.spec import TrialSpec
@@ -33,6 +35,9 @@ _KEYS = (
     "data_dir",
     "raise_on_failure",
     "keep_best",
+    "keep_last",
+    "stall_s",
+    "label",
 )
 
 
@@ -51,6 +56,10 @@ class MTLTrainable(tune.Trainable):
     ``data_dir``           the folder of downloaded data sets
     ``raise_on_failure``   whether Ray is told of an exception (default: only the record is)
     ``keep_best``          whether the parameters of the best epoch are kept on disk
+    ``keep_last``          whether the state after the last epoch is kept on disk
+    ``stall_s``            seconds without a step after which somebody kills this process; where
+                           it hangs is noted before (:mod:`trainables.heartbeat`)
+    ``label``              what the trial is called in its signs of life
     ====================== ======================================================================
 
     A result is the epoch's row (see :mod:`trainables.training`) with ``status``, ``objective`` and
@@ -71,6 +80,7 @@ class MTLTrainable(tune.Trainable):
             data: Arrays by :attr:`trainables.problem.Problem.key`; what is not there is loaded.
         """
         self._session: TrialSession | None = None
+        self._heartbeat: Heartbeat | None = None
         self._arrays = data
         self._caches: dict[tuple[str, str | None], DataCache] = {}
         self._start(config)
@@ -84,7 +94,12 @@ class MTLTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Runs one epoch."""
         assert self._session is not None
-        return self._session.step()
+        result = self._session.step()
+        if self._heartbeat is not None:
+            self._heartbeat.completed(int(result.get("epoch") or 0))
+            if result["done"]:
+                self._end_heartbeat()
+        return result
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Saves the state for Ray, in the format of the trial's own checkpoint."""
@@ -98,9 +113,33 @@ class MTLTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """Saves an unfinished trial."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        try:
+            if self._session is not None:
+                self._session.close()
+                self._session = None
+        finally:
+            self._end_heartbeat()
+
+    def _end_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.end()
+            self._heartbeat = None
+
+    def _begin_heartbeat(self, config: Mapping[str, Any], spec: TrialSpec) -> None:
+        results_dir = config.get("results_dir")
+        if results_dir is None:
+            return
+        who = {
+            "phase": config.get("phase") or "",
+            "label": config.get("label") or "",
+            "epochs": spec.training.epochs,
+            "node": _node(),
+        }
+        self._heartbeat = Heartbeat(results_dir, spec.trial_id, who, stall_s=config.get("stall_s"))
+
+    def _after_step(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
 
     def _start(self, config: Mapping[str, Any]) -> None:
         unknown = [key for key in config if key not in _KEYS]
@@ -114,6 +153,7 @@ class MTLTrainable(tune.Trainable):
             raise ConfigurationError(
                 f"trial_id {trial_id!r} is not that of the specification, {spec.trial_id!r}"
             )
+        self._begin_heartbeat(config, spec)
         torch.set_num_threads(self._cpus())
         device = config.get("device") or "cpu"
         where = (str(device), config.get("data_dir"))
@@ -128,11 +168,20 @@ class MTLTrainable(tune.Trainable):
             device=device,
             raise_on_failure=config.get("raise_on_failure", False),
             keep_best=config.get("keep_best", False),
+            keep_last=config.get("keep_last", False),
+            after_step=self._after_step,
         )
 
     def _cpus(self) -> int:
         resources = self.trial_resources
         return max(1, int(getattr(resources, "head_cpus", 1)))
+
+
+def _node() -> str | None:
+    """Ray's name of the machine that this process runs on; ``None`` outside Ray."""
+    if not ray.is_initialized():
+        return None
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def trainable_with_data(

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -81,6 +81,7 @@ class Trainer:
         spec: What to train.
         data: The tensors of the specification's problem, see :func:`trainables.data.to_tensors`.
         device: Where to train; the tensors must live there.
+        after_step: Called after every optimiser step.
 
     Attributes:
         spec: The specification.
@@ -96,9 +97,15 @@ class Trainer:
     """
 
     def __init__(
-        self, spec: TrialSpec, data: SplitTensors, *, device: torch.device | str = "cpu"
+        self,
+        spec: TrialSpec,
+        data: SplitTensors,
+        *,
+        device: torch.device | str = "cpu",
+        after_step: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
+        self._after_step = after_step
         self.problem = spec.make_problem()
         self.method = spec.make_method()
         self.rows: list[Row] = []
@@ -193,6 +200,7 @@ class Trainer:
                 raise self._diverged("loss", str(error), error.task, step) from error
             except NonFiniteGradientError as error:
                 raise self._diverged("gradient", str(error), error.task, step) from error
+            self._after_step()
         return step
 
     def _step(
