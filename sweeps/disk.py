@@ -22,9 +22,9 @@ __all__ = [
     "disk_full",
     "disk_need",
     "free_bytes",
-    "gigabytes",
     "is_disk_full",
     "saying_disk_full",
+    "size",
     "tidy_checkpoints",
 ]
 
@@ -61,17 +61,13 @@ class DiskNeed:
         return self.kept + self.running + self.rest
 
     def describe(self) -> str:
-        """In words: ``about 1.2 GB (1.0 GB of checkpoints that are kept)``."""
-        return (
-            f"about {gigabytes(self.total)} "
-            f"({gigabytes(self.kept)} of it checkpoints that are kept)"
-        )
+        """In words: ``about 1.2 GB (1.0 GB of it checkpoints that are kept)``."""
+        return f"about {size(self.total)} ({size(self.kept)} of it checkpoints that are kept)"
 
 
-def gigabytes(size: float) -> str:
-    """Bytes in gigabytes: ``1.2 GB``, ``0.004 GB``."""
-    value = size / 1e9
-    return f"{value:.1f} GB" if value >= 1.0 else f"{value:.2g} GB"
+def size(count: float) -> str:
+    """Bytes in words: ``1.2 GB``, ``7 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{math.ceil(count / 1e6)} MB"
 
 
 def disk_need(plan: Plan, slots: int) -> DiskNeed:
@@ -149,7 +145,7 @@ def check_space(path: Path, need: DiskNeed, free: int | None = None, where: str 
     free = free_bytes(path) if free is None else free
     if need.total > free:
         raise ResultsFolderError(
-            f"the study needs {need.describe()} in {path}, where {gigabytes(free)} are free"
+            f"the study needs {need.describe()} in {path}, where {size(free)} are free"
             f"{where}; make room, set resources.keep_checkpoints: none, or give a folder on "
             "another disk with --results"
         )
@@ -174,7 +170,7 @@ def is_disk_full(error: BaseException | None) -> bool:
 def disk_full(path: Path) -> DiskFullError:
     """The error to raise when the disk of a results folder is full."""
     try:
-        free = f", {gigabytes(free_bytes(path))} free"
+        free = f", {size(free_bytes(path))} free"
     except OSError:
         free = ""
     return DiskFullError(
@@ -237,5 +233,5 @@ def tidy_checkpoints(folder: Path, ledger: Ledger, keep: str) -> float:
         with contextlib.suppress(OSError):  # only empty ones go
             path.rmdir()
     if not math.isclose(removed, 0.0):
-        logger.info("%s of unfinished files of earlier runs were removed", gigabytes(removed))
+        logger.info("%s of unfinished files of earlier runs were removed", size(removed))
     return removed
