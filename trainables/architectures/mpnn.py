@@ -13,6 +13,8 @@ Matters: Sequence to sequence for sets" (Set2Set).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -103,21 +105,22 @@ class MPNN(nn.Module):
             present: Which nodes there are, (B, N) bool; in each graph the first so many, at least
                 one.
         """
-        sizes, order = present.sum(dim=1).sort(stable=True)
+        order = present.sum(dim=1).argsort(stable=True)
         read = []
-        for chosen, of in zip(order.split(_TOGETHER), sizes.split(_TOGETHER), strict=True):
-            most = int(of[-1])
+        for chosen in torch.split(order, _TOGETHER):
+            most = int(present[chosen[-1]].sum())
             read.append(
                 self._read(
                     nodes[chosen, :most], edges[chosen, :most, :most], present[chosen, :most]
                 )
             )
-        result: Tensor = torch.relu(self.linear(torch.cat(read)[order.argsort()]))
-        return self.dropout(result)
+        features = torch.relu(self.linear(torch.cat(read)[order.argsort()]))
+        result: Tensor = self.dropout(features)
+        return result
 
     def _read(self, nodes: Tensor, edges: Tensor, present: Tensor) -> Tensor:
         others = ~torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
-        code = self.conv.encode(edges, present[:, :, None] & present[:, None, :] & others)
+        code: Any = self.conv.encode(edges, present[:, :, None] & present[:, None, :] & others)
         hidden = torch.relu(self.embed(nodes))
         for _ in range(self.steps):
             message = torch.relu(self.conv.propagate(hidden, code))
