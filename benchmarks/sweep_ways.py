@@ -115,7 +115,7 @@ def tune_defaults(problem: dict[str, Any], epochs: int, trials: int) -> dict[str
             seconds = session.record["seconds"] if session.record else 0.0
             tune.report({"loss": -row["objective"], "trial_seconds": seconds})
 
-    ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=SLOTS, include_dashboard=False, log_to_driver=False)
     with growth() as samples, tempfile.TemporaryDirectory() as storage:
         started = time.time()
         found = tune.Tuner(
