@@ -94,13 +94,13 @@ class Proposals:
         """The number-th point, and what Optuna calls it."""
         if self._info.make is None:
             return self._sequence_point(number), None
-        study, distributions = self.study, self._space.distributions()
+        study = self.study
         given = self._given[number] if number < len(self._given) else None
         for attempt in range(_ATTEMPTS_AT_A_NEW_POINT):
             study.sampler = make_sampler(self._sampler, self._seed_of(number, attempt))
             if given and attempt == 0:
                 study.enqueue_trial(dict(given))
-            asked = study.ask(distributions)
+            asked = self._ask()
             if point_key(asked.params) not in self._seen:
                 self._seen.add(point_key(asked.params))
                 return dict(asked.params), asked
@@ -113,9 +113,16 @@ class Proposals:
     def _seed_of(self, number: int, attempt: int) -> int:
         return derived_seed(self._seed, self._variant, number, attempt)
 
+    def _ask(self) -> Asked:
+        asked = self.study.ask(self._space.distributions())
+        if self._info.remembers:
+            # Optuna asks the sampler, which takes notes then, only if something is left open.
+            _ = asked.relative_params
+        return asked
+
     def _enqueue(self, point: Mapping[str, Any]) -> Asked:
         self.study.enqueue_trial(dict(point))
-        return self.study.ask(self._space.distributions())
+        return self._ask()
 
     def _unseen(self, number: int) -> dict[str, Any]:
         """A random point that has not been proposed, for samplers that have nothing new."""
