@@ -45,7 +45,7 @@ class Record:
 
     @property
     def status(self) -> str:
-        """How the trial ended: ``"finished"``, ``"diverged"`` or ``"failed"``."""
+        """How the trial ended: ``"finished"``, ``"diverged"``, ``"failed"`` or ``"pruned"``."""
         return str(self.summary["status"])
 
     @property

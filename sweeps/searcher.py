@@ -26,6 +26,7 @@ from sweeps.study import Resources
 from sweeps.trials import Trial
 from sweeps.watchdog import Stall, forget_signs
 from sweeps.worker import REST
+from trainables.pruning import PruneMark, write_mark
 
 __all__ = ["PlanSearcher", "SweepEvents", "SweepStopper", "TuneEvents"]
 
@@ -134,6 +135,7 @@ class PlanSearcher(_NotPickled, Searcher):
             "keep_best": keep != "none" and trial.spec["evaluate_test"],
             "keep_last": keep == "best_and_last" and trial.spec["evaluate_test"],
             "stall_s": self._resources.stall_seconds,
+            "prunable": self._plan.prunable(trial.trial_id),
             "label": f"{trial.variant} seed {trial.seed}",
             "device": "cuda" if self._resources.gpus_per_trial else "cpu",
         }
@@ -159,8 +161,21 @@ class PlanSearcher(_NotPickled, Searcher):
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Passes progress on."""
         trial, epoch = self._trials.get(trial_id), result.get("epoch")
-        if trial is not None and isinstance(epoch, int):
-            self._events.progressed(trial, epoch)
+        if trial is None or not isinstance(epoch, int):
+            return
+        self._events.progressed(trial, epoch)
+        best = result.get("objective")
+        if result.get("status") == "running" and isinstance(best, float):
+            try:
+                self._prune(trial, epoch, best)
+            except Exception as failure:  # noqa: BLE001  (Ray would log it and go on)
+                self.failure = failure
+
+    def _prune(self, trial: Trial, epoch: int, best: float) -> None:
+        """Marks a trial if it should stop; it looks for the mark before its next epoch."""
+        reason = self._plan.reported(trial.trial_id, epoch, best)
+        if reason is not None:
+            write_mark(self._results, trial.trial_id, PruneMark(epoch, reason))
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False

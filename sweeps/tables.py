@@ -12,7 +12,7 @@ study ran and this one does not want stays in the ledger only:
 ``source_method``          for fixed weights, the label of the method they come from
 ``configuration_id``       the same for all seeds of a configuration
 ``seed``                   seed of the training run
-``status``                 finished, diverged or failed
+``status``                 finished, diverged, failed, or pruned (stopped early)
 ``epochs``, ``best_epoch`` completed epochs; the one that was selected, counted from 1
 ``seconds``                wall-clock seconds, and ``seconds_per_epoch``
 ``hp.<name>``              the method's hyper-parameters; task weights as ``hp.weights.<task>``

@@ -7,7 +7,7 @@ A record is JSON with these keys:
 ``trial_id``       identity of the trial, :attr:`trainables.spec.TrialSpec.trial_id`
 ``phase``          the phase of the study that the trial belongs to
 ``spec``           the complete specification
-``status``         ``"finished"``, ``"diverged"`` or ``"failed"``
+``status``         ``"finished"``, ``"diverged"``, ``"failed"``, or ``"pruned"``: stopped early
 ``error``          ``null``, or ``type``, ``message``, ``task``, ``epoch``, ``step``, ``traceback``
 ``epochs``         one row per completed epoch (see :mod:`trainables.training`); a number that is
                    not finite is ``null``
@@ -40,7 +40,7 @@ __all__ = ["FORMAT", "STATUSES", "read_record", "record_path", "write_record"]
 FORMAT = 1
 """Version of the record's layout."""
 
-STATUSES = ("finished", "diverged", "failed")
+STATUSES = ("finished", "diverged", "failed", "pruned")
 """How a trial can end."""
 
 

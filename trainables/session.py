@@ -28,6 +28,7 @@ from trainables.checkpoint import (
 )
 from trainables.data import DataCache
 from trainables.errors import CorruptFileError, DivergedError
+from trainables.pruning import PrunedError, read_mark
 from trainables.record import FORMAT, read_record, record_path, write_record
 from trainables.spec import TrialSpec
 from trainables.training import Trainer
@@ -37,6 +38,7 @@ __all__ = ["TrialSession"]
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_FORMAT = 1
+_STATUSES = {DivergedError: "diverged", PrunedError: "pruned"}
 
 
 class TrialSession:
@@ -44,7 +46,8 @@ class TrialSession:
 
     With a results folder, an unfinished trial continues from its checkpoint there, whoever ran it
     before, and a trial whose record says that it finished or diverged is not run again. A record
-    of a failed trial is ignored, and replaced at the end.
+    of a failed trial is ignored, and replaced at the end; so is that of a trial that was stopped
+    early, where it may not be.
 
     Args:
         spec: What the trial computes.
@@ -60,6 +63,7 @@ class TrialSession:
         keep_last: Whether the state after the last epoch is kept as
             ``checkpoints/<trial_id>/last.pt`` when the trial has finished.
         after_step: Called after every optimiser step.
+        prunable: Whether the trial ends early when a mark says so (:mod:`trainables.pruning`).
 
     Attributes:
         spec: The specification.
@@ -81,6 +85,7 @@ class TrialSession:
         keep_best: bool = False,
         keep_last: bool = False,
         after_step: Callable[[], None] = lambda: None,
+        prunable: bool = False,
     ) -> None:
         self.spec = spec
         self.trial_id = spec.trial_id
@@ -94,6 +99,7 @@ class TrialSession:
         self._keep_best = keep_best
         self._keep_last = keep_last
         self._after_step = after_step
+        self._prunable = prunable
         self._last: dict[str, Any] | None = None
         self._started = _now()
         self._seconds = 0.0
@@ -124,6 +130,7 @@ class TrialSession:
         error: Exception | None = None
         try:
             trainer = self._ready_trainer()
+            self._obey_mark(trainer.epoch)
             if not trainer.complete:
                 trainer.run_epoch()
             if trainer.complete:
@@ -135,19 +142,30 @@ class TrialSession:
         except DivergedError as diverged:
             logger.warning("trial %s: %s", self.trial_id, diverged)
             error = diverged
+        except PrunedError as pruned:
+            error = pruned
         except Exception as failure:
             logger.exception("trial %s failed", self.trial_id)
             error = failure
         self._seconds += time.perf_counter() - started
         if error is not None:
-            self._end("diverged" if isinstance(error, DivergedError) else "failed", error, None)
-            if self._raise_on_failure and not isinstance(error, DivergedError):
+            status = _STATUSES.get(type(error), "failed")
+            self._end(status, error, None)
+            if self._raise_on_failure and status == "failed":
                 raise error
         elif trainer.complete:
             self._end("finished", None, test)
         elif time.monotonic() - self._saved_at >= self._checkpoint_every_s:
             self.save()
         return self._result()
+
+    def _obey_mark(self, epoch: int) -> None:
+        """Ends the trial if a mark says that so many epochs are enough."""
+        if not self._prunable or self._results_dir is None:
+            return
+        mark = read_mark(self._results_dir, self.trial_id)
+        if mark is not None and epoch >= mark.epoch:
+            raise PrunedError(mark.reason)
 
     def run(self) -> dict[str, Any]:
         """Runs all remaining epochs and returns the record."""
@@ -248,7 +266,8 @@ class TrialSession:
         except CorruptFileError as error:
             logger.warning("trial %s runs again: %s", self.trial_id, error)
             return None
-        return None if record["status"] == "failed" else record
+        ignored = {"failed"} if self._prunable else {"failed", "pruned"}
+        return None if record["status"] in ignored else record
 
     def _end(self, status: str, error: Exception | None, test: dict[str, float] | None) -> None:
         trainer = self.trainer
@@ -328,6 +347,7 @@ def _without_nan(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _describe(error: Exception) -> dict[str, Any]:
     diverged = error if isinstance(error, DivergedError) else None
+    unexpected = type(error) not in _STATUSES
     cause = error.__cause__ if diverged is not None and error.__cause__ is not None else error
     return {
         "type": type(cause).__name__,
@@ -335,7 +355,7 @@ def _describe(error: Exception) -> dict[str, Any]:
         "task": None if diverged is None else diverged.task,
         "epoch": None if diverged is None else diverged.epoch,
         "step": None if diverged is None else diverged.step,
-        "traceback": None if diverged is not None else "".join(traceback.format_exception(error)),
+        "traceback": "".join(traceback.format_exception(error)) if unexpected else None,
     }
 
 

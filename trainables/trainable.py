@@ -36,6 +36,7 @@ _KEYS = (
     "raise_on_failure",
     "keep_best",
     "keep_last",
+    "prunable",
     "stall_s",
     "label",
 )
@@ -57,6 +58,7 @@ class MTLTrainable(tune.Trainable):
     ``raise_on_failure``   whether Ray is told of an exception (default: only the record is)
     ``keep_best``          whether the parameters of the best epoch are kept on disk
     ``keep_last``          whether the state after the last epoch is kept on disk
+    ``prunable``           whether the trial ends early when a mark says so
     ``stall_s``            seconds without a step after which somebody kills this process; where
                            it hangs is noted before (:mod:`trainables.heartbeat`)
     ``label``              what the trial is called in its signs of life
@@ -169,6 +171,7 @@ class MTLTrainable(tune.Trainable):
             raise_on_failure=config.get("raise_on_failure", False),
             keep_best=config.get("keep_best", False),
             keep_last=config.get("keep_last", False),
+            prunable=config.get("prunable", False),
             after_step=self._after_step,
         )
 

@@ -1,0 +1,207 @@
+"""Early stopping: the rules, who is compared with whom, and what becomes of stopped trials."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweeps_fakes import make_plan, resolved_study
+
+from sweeps.plan import Plan
+from sweeps.search.pruning import SCHEDULERS, Pruner, bracket_shares
+from sweeps.study import Scheduler
+from sweeps.trials import Trial
+from trainables.record import FORMAT, record_path, write_record
+
+
+def reasons(pruner: Pruner, courses: list[list[float]]) -> list[int | None]:
+    """Runs trials one after another; after which epoch each was stopped."""
+    stopped: list[int | None] = []
+    for number, course in enumerate(courses):
+        best, after = -math.inf, None
+        for epoch, value in enumerate(course, start=1):
+            best = max(best, value)
+            if pruner.reported(f"t{number}", number, epoch, best) is not None:
+                after = epoch
+                break
+        stopped.append(after)
+    return stopped
+
+
+# ------------------------------------------------------------------ rules
+
+
+def test_asha_lets_the_best_of_every_three_go_on() -> None:
+    pruner = Pruner(Scheduler(name="asha", reduction=3), epochs=9)
+    values = [0.5, 0.4, 0.6, 0.55, 0.7, 0.65]
+    # Of up to five trials at a level the best goes on, of six the two best: the last one passes
+    # level 1, and is the second of four at level 3.
+    assert reasons(pruner, [[value] * 9 for value in values]) == [None, 1, None, 1, None, 3]
+
+
+def test_asha_judges_at_its_levels_only_and_by_the_best_epoch_so_far() -> None:
+    pruner = Pruner(Scheduler(name="asha", grace_epochs=2, reduction=2), epochs=9)
+    first = [0.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    second = [0.0, 1.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]  # its best is behind at level 8
+    assert reasons(pruner, [first, second]) == [None, 8]
+
+
+def test_a_trial_is_never_stopped_after_its_last_epoch() -> None:
+    pruner = Pruner(Scheduler(name="asha", reduction=2), epochs=4)
+    assert reasons(pruner, [[0.0, 0.0, 0.0, 5.0], [1.0, 1.0, 1.0, 1.0]]) == [None, None]
+
+
+def test_median_stops_what_is_worse_than_half_of_enough_others() -> None:
+    pruner = Pruner(Scheduler(name="median", grace_epochs=2, min_trials=3), epochs=5)
+    courses = [[1.0] * 5, [2.0] * 5, [3.0] * 5, [1.5] * 5, [2.5] * 5, [2.0] * 5]
+    # The last one is no worse than half of five others after epoch 2, but than half of four after 3.
+    assert reasons(pruner, courses) == [None, None, None, 2, None, 3]
+
+
+def test_hyperband_deals_configurations_out_and_compares_within_a_ladder() -> None:
+    scheduler = Scheduler(name="hyperband", reduction=3)
+    shares = bracket_shares(scheduler, 27)
+    assert shares == pytest.approx([9 / 17, 5 / 17, 3 / 17], abs=0.02)
+    pruner = Pruner(scheduler, epochs=27)
+    dealt = Counter(pruner._bracket(number) for number in range(34))
+    assert [dealt[bracket] for bracket in range(3)] == [round(34 * share) for share in shares]
+    pruner = Pruner(scheduler, epochs=27)
+    ladder = [pruner._bracket(number) for number in range(6)]
+    later = next(number for number in range(6) if ladder[number] != ladder[0])
+    courses = [[float(10 - number)] * 27 for number in range(6)]
+    stopped = reasons(pruner, courses)
+    assert stopped[0] is None
+    assert stopped[later] is None  # worse, but the first of its ladder
+    assert 1 in stopped
+
+
+def test_what_ended_before_counts_as_if_it_had_been_watched() -> None:
+    watched, told = (Pruner(Scheduler(name="asha"), epochs=9) for _ in range(2))
+    reasons(watched, [[0.1, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]])
+    rows = [{"selection": v} for v in [0.1, 0.5, 0.2, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1]]
+    told.ended("t0", 0, rows)
+    for value in (0.05, 0.4, 0.7):
+        assert (watched.reported("t1", 1, 3, value) is None) is (
+            told.reported("t1", 1, 3, value) is None
+        )
+
+
+def test_none_stops_nothing() -> None:
+    assert set(SCHEDULERS) == {"none", "asha", "hyperband", "median"}
+    pruner = Pruner(Scheduler(name="none"), epochs=9)
+    assert reasons(pruner, [[1.0] * 9, [0.0] * 9]) == [None, None]
+
+
+# ------------------------------------------------------------------ in a study
+
+
+def quality(trial: Trial) -> float:
+    return -abs(math.log10(trial.spec["training"]["lr"]) + 2.5) - 0.01 * (trial.seed % 7)
+
+
+def run(plan: Plan, results: Path, limit: int = 10_000) -> list[Trial]:
+    """Runs trials one after another, epoch by epoch, stopping those that should be."""
+    started = []
+    while len(started) < limit and (trial := plan.next()) is not None:
+        started.append(trial)
+        rows: list[dict[str, Any]] = []
+        reason = None
+        while len(rows) < trial.epochs and reason is None:
+            value = quality(trial) + 0.01 * len(rows)
+            rows.append({"epoch": len(rows) + 1, "selection": value, "weight.CL": 1.0})
+            rows[-1]["weight.RR"] = 1.0
+            reason = plan.reported(trial.trial_id, len(rows), value)
+        write(results, trial, rows, reason)
+        record = plan.ledger.read(trial.trial_id)
+        assert record is not None
+        plan.end(trial.trial_id, record)
+    return started
+
+
+def write(results: Path, trial: Trial, rows: list[dict[str, Any]], reason: str | None) -> None:
+    metrics = {"CL.accuracy": 0.9, "RR.mse": 0.05, "selection": rows[-1]["selection"]}
+    error = {"type": "PrunedError", "message": reason, "task": None, "epoch": None, "step": None}
+    write_record(
+        record_path(results, trial.trial_id),
+        {
+            "format": FORMAT,
+            "trial_id": trial.trial_id,
+            "phase": trial.phase,
+            "spec": dict(trial.spec),
+            "status": "finished" if reason is None else "pruned",
+            "error": None if reason is None else error | {"traceback": None},
+            "epochs": rows,
+            "best_epoch": len(rows),
+            "validation": metrics,
+            "test": metrics if trial.spec["evaluate_test"] else None,
+            "seconds": 0.5 * len(rows),
+            "counters": {},
+            "started": "2026-01-01T00:00:00+00:00",
+            "ended": "2026-01-01T00:00:01+00:00",
+            "host": "here",
+        },
+    )
+
+
+CHANGES: dict[str, Any] = {
+    "protocol": {"epochs": 9, "batch_size": 32},
+    "budget": {"trials": 8},
+    "scheduler": "asha",
+}
+
+
+def test_trials_of_searches_are_stopped_and_no_others(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(**CHANGES), tmp_path)
+    run(plan, tmp_path)
+    assert plan.finished
+    assert plan.blocked() == []
+    statuses = Counter((t.phase, r.status) for t, r in plan.ended)
+    assert statuses["search", "pruned"] >= 6
+    assert {phase for phase, status in statuses if status == "pruned"} == {"search"}
+    for variant in ("ls", "uw", "fairgrad"):
+        tuning = plan.context.tunings[variant]
+        told = {trial.state.name for trial in tuning.proposals.study.trials}
+        assert told == {"COMPLETE", "PRUNED"}
+        best = tuning.best()
+        assert best is not None
+        assert best.results[0][1].status == "finished"
+        finished = [a for a in tuning.attempts if a.results[0][1].status == "finished"]
+        assert best.value == max(attempt.value for attempt in finished)
+
+
+def test_methods_are_compared_with_themselves_only(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(**CHANGES), tmp_path)
+    run(plan, tmp_path)
+    first = {}
+    for trial, record in plan.ended:
+        if trial.phase == "search":
+            first.setdefault(trial.variant, record.status)
+    # The first trial of every method has nobody to be compared with.
+    assert set(first.values()) == {"finished"}
+
+
+@pytest.mark.parametrize("stop_after", [18, 25, 33])
+def test_one_after_another_decisions_survive_interruptions(tmp_path: Path, stop_after: int) -> None:
+    study = resolved_study(**CHANGES)
+    whole = make_plan(study, tmp_path / "a")
+    run(whole, tmp_path / "a")
+    run(make_plan(study, tmp_path / "b"), tmp_path / "b", limit=stop_after)
+    second = make_plan(study, tmp_path / "b")
+    run(second, tmp_path / "b")
+    assert {(t.trial_id, r.status) for t, r in whole.ended} == {
+        (t.trial_id, r.status) for t, r in second.ended
+    }
+
+
+def test_without_the_scheduler_what_it_stopped_runs_in_full(tmp_path: Path) -> None:
+    first = make_plan(resolved_study(**CHANGES), tmp_path)
+    run(first, tmp_path)
+    stopped = {t.trial_id for t, r in first.ended if r.status == "pruned"}
+    assert stopped
+    plan = make_plan(resolved_study(**CHANGES | {"scheduler": "none"}), tmp_path)
+    rerun = run(plan, tmp_path)
+    assert stopped <= {t.trial_id for t in rerun}
+    assert all(record.status == "finished" for _, record in plan.ended)
