@@ -1,0 +1,88 @@
+"""Signs of life of a running trial."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from trainables.heartbeat import Heartbeat, heartbeat_path, read_heartbeat, trace_path
+from trainables.session import TrialSession
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is turned by hand."""
+    now = [100.0]
+    monkeypatch.setattr("trainables.heartbeat.time.monotonic", lambda: now[0])
+    return now
+
+
+def age(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
+
+
+def test_a_sign_says_who_and_how_far_and_moves_with_steps(tmp_path, clock):
+    heart = Heartbeat(tmp_path, "abc", {"label": "ls seed 0"})
+    path = heartbeat_path(tmp_path, "abc")
+    sign = read_heartbeat(path)
+    assert sign["label"] == "ls seed 0"
+    assert (sign["trial_id"], sign["pid"], sign["epoch"]) == ("abc", os.getpid(), 0)
+    os.utime(path, (0, 0))
+    heart.beat()  # too soon to be worth a call of the system
+    assert age(path) > 1000
+    clock[0] += 6.0
+    heart.beat()
+    assert age(path) < 100
+    clock[0] += 1.0
+    heart.completed(3)
+    assert read_heartbeat(path)["epoch"] == 3
+    heart.end()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_steps_of_a_session_are_signs(make_spec, data, tmp_path):
+    calls = []
+    spec = make_spec(epochs=2, batch_size=80)
+    TrialSession(spec, data, after_step=lambda: calls.append(1)).run()
+    assert len(calls) == 2 * 320 // 80
+
+
+def test_a_sign_that_was_removed_comes_back(tmp_path, clock):
+    heart = Heartbeat(tmp_path, "abc")
+    heartbeat_path(tmp_path, "abc").unlink()
+    clock[0] += 6.0
+    heart.beat()
+    assert read_heartbeat(heartbeat_path(tmp_path, "abc")) is not None
+    heart.end()
+
+
+def test_a_full_disk_does_not_fail_the_trial(tmp_path, clock, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainables.heartbeat.write_atomically", full)
+    heart = Heartbeat(tmp_path, "abc", stall_s=60.0)
+    clock[0] += 60.0
+    heart.beat()
+    heart.completed(1)
+    heart.end()
+
+
+def test_the_place_of_a_hang_is_noted_by_a_thread_of_its_own(tmp_path):
+    heart = Heartbeat(tmp_path, "abc", stall_s=0.25)
+    time.sleep(0.6)  # hangs here
+    text = trace_path(tmp_path, "abc").read_text(encoding="utf-8")
+    heart.end()
+    assert "test_the_place_of_a_hang_is_noted" in text
+    assert not trace_path(tmp_path, "abc").exists()
+
+
+def test_a_damaged_sign_is_none(tmp_path):
+    path = tmp_path / "x.json"
+    assert read_heartbeat(path) is None
+    for content in (b"{", b"[1]", b"\xff", b"[" * 100_000):
+        path.write_bytes(content)
+        assert read_heartbeat(path) is None
