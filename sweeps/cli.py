@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -73,6 +74,8 @@ def main() -> None:
             _refuse(error.format_message())
         if _is_meant_for_users(error):
             _refuse(str(error), _exit_code(error))
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            _refuse(f"{error}; make room and run the same command again", EXIT_FAILED)
         raise
     else:
         sys.exit(code if isinstance(code, int) else 0)
@@ -209,7 +212,14 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
         missing = outcome.planned - outcome.ended
         lines.append(f"{missing} of {outcome.planned} trials were left out:")
     lines += outcome.left_out
+    if outcome.failed:
+        lines.append(
+            f"{len(outcome.failed)} trials failed, with tracebacks in {outcome.folder / 'ledger'}; "
+            "running the study again tries them again"
+        )
     lines.append(f"report: {outcome.report}")
+    if outcome.exit_code:
+        lines.append(f"not every planned trial is accounted for: exit code {outcome.exit_code}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 

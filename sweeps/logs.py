@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from sweeps.disk import is_disk_full
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +38,24 @@ class _ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that a full disk does not turn into tracebacks on the screen."""
+
+    def __init__(self, path: Path, *, delay: bool = False) -> None:
+        super().__init__(path, encoding="utf-8", delay=delay)
+        self.setFormatter(logging.Formatter(_FORMAT))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        """Says nothing of a full disk, which the sweep itself says."""
+        if not is_disk_full(sys.exc_info()[1]):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Closes the file, whether or not its last line fits."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 class SweepLogs:
     """Sends messages to their files for as long as a sweep runs; use it as a context.
 
@@ -46,10 +68,8 @@ class SweepLogs:
     """
 
     def __init__(self, folder: Path, console: Console) -> None:
-        ours = logging.FileHandler(folder / "fairsweep.log", encoding="utf-8")
-        theirs = logging.FileHandler(folder / "ray.log", encoding="utf-8", delay=True)
-        for handler in (ours, theirs):
-            handler.setFormatter(logging.Formatter(_FORMAT))
+        ours = _LogFile(folder / "fairsweep.log")
+        theirs = _LogFile(folder / "ray.log", delay=True)
         self._files = (ours, theirs)
         self.screen: logging.Handler = _ConsoleHandler(console)
         self._handlers = {name: [ours, self.screen] for name in _OURS}

@@ -92,14 +92,17 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
 
     Raises:
         StudyError: If this machine has no room for one trial of a study that runs on it.
+        ResultsFolderError: If what is left does not fit on the disk.
     """
     from sweeps.capacity import capped, local_slots
+    from sweeps.disk import check_space, disk_need, free_bytes, size
     from sweeps.estimate import measured_epoch_seconds, study_seconds
     from sweeps.ledger import Ledger
     from sweeps.plan import Plan
 
     study = resolved.study
     slots = local_slots(study.resources) if local else study.resources.concurrent or 1
+    free = free_bytes(results)
     plan = Plan(resolved, Ledger(results / "ledger").load(), results / "search", extend=False)
     table = _table("phase", "trials", "ended", "what", title=f"study {study.name}")
     for phase, count in plan.counts().items():
@@ -112,11 +115,14 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
     for candidate in resolved.candidates:
         dimensions = [dimension.describe() for dimension in candidate.space.dimensions()]
         _add(searched, [candidate.variant, ", ".join(dimensions) or "nothing"])
+    need = disk_need(plan, slots)
+    check_space(results, need, free)
     epoch = measured_epoch_seconds(resolved)
     seconds = study_seconds(plan, epoch, slots)
     facts = (
         f"estimated time: about {duration(seconds)} for what is left, {slots} trials at once "
         f"(an epoch of linear scalarisation takes {epoch:.2g} s here, from a few steps just now)\n"
+        f"disk: {need.describe()} for what is left, {size(free)} free\n"
         f"results folder: {results}\n"
         "the study is valid; nothing was run apart from a few timed steps"
     )
