@@ -53,8 +53,7 @@ def study_seconds(plan: Plan, epoch_seconds: float, slots: int) -> float:
     costs = variant_costs(plan.resolved)
     epochs = int(plan.resolved.protocol["epochs"])
     work = sum(
-        (unit.planned - unit.ended)
-        * (costs.get(unit.variant, 1.0) * epochs * epoch_seconds + SECONDS_PER_TRIAL)
+        unit.seconds_left(costs.get(unit.variant, 1.0) * epochs * epoch_seconds + SECONDS_PER_TRIAL)
         for unit in plan.units
         if unit.blocked is None
     )

@@ -71,6 +71,7 @@ def make_manifest(resolved: ResolvedStudy, earlier: Mapping[str, Any] | None) ->
         "budgets": {
             "trials": study.budget.trials if study.budget else 0,
             "seeds": study.budget.seeds if study.budget else 0,
+            **({"seconds": study.budget.seconds} if study.budget and study.budget.seconds else {}),
             "baseline_seeds": resolved.baseline_seeds,
             "replicate_seeds": study.replicate.seeds if study.replicate else 0,
             "fixed_weights_seeds": resolved.fixed_seeds,
@@ -79,6 +80,7 @@ def make_manifest(resolved: ResolvedStudy, earlier: Mapping[str, Any] | None) ->
             "epochs": resolved.protocol["epochs"],
         },
         "selection": study.selection,
+        **({"objectives": study.objectives} if study.objectives else {}),
     }
 
 

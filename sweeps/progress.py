@@ -150,7 +150,7 @@ class Progress:
                 if known
                 else seconds / cost * self._costs.get(unit.variant, 1.0)
             )
-            work += (unit.planned - unit.ended) * each
+            work += unit.seconds_left(each)
         for running in self._running.values():
             known = self._seconds.get(running.trial.variant)
             each = math.fsum(known) / len(known) if known else seconds / cost

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl_methods.errors import FairsweepError
+from sweeps.allowance import EXIT_OUT_OF_TIME, allowance, used_up
 from sweeps.capacity import local_slots
 from sweeps.disk import is_disk_full, saying_disk_full
 from sweeps.errors import SweepFailedError
@@ -25,6 +26,7 @@ from sweeps.preflight import check_cluster, check_disk, check_new, put_in_order
 from sweeps.progress import Progress, panel, trial_line
 from sweeps.resolved import ResolvedStudy
 from sweeps.results import ResultsFolder
+from sweeps.search.front_table import write_front
 from sweeps.stop_file import watch_for_stop
 from sweeps.stopping import StopRequest
 from sweeps.tables import write_tables
@@ -60,6 +62,7 @@ class Outcome:
         notices: One sentence for each result that is not what the study asked for.
         reused: How many trials an earlier run had done.
         signal: The signal that stopped the run, if one did.
+        out_of_time: What to say if its hours stopped the run.
         report: The report, if one was written.
         abandoned: Whether Ray was left running because it did not stop in time.
         seconds: Wall-clock seconds of the run.
@@ -73,6 +76,7 @@ class Outcome:
     notices: list[str] = field(default_factory=list)
     reused: int = 0
     signal: int | None = None
+    out_of_time: str | None = None
     report: Path | None = None
     abandoned: bool = False
     seconds: float = 0.0
@@ -90,6 +94,8 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 only if every planned trial has ended and none failed; diverging is a result."""
+        if self.out_of_time is not None:
+            return EXIT_OUT_OF_TIME
         if self.signal is not None:
             return 128 + self.signal
         return _EXIT_FAILED if self.failed or self.ended < self.planned else 0
@@ -158,13 +164,19 @@ class _Run:
         self.progress = Progress(self.plan)
         self.stop = StopRequest()
         self.watchdog = Watchdog(folder.path, resolved.study.resources.stall_seconds)
+        self.hours = resolved.study.budget.hours if resolved.study.budget else None
+        self.out_of_time = False
         self.abandoned = False
         self.noticed = 0
 
     def run(self) -> Outcome:
         """Runs what is left and writes tables and report."""
         try:
-            with self.stop, watch_for_stop(self.folder.path, self.stop.ask):
+            with (
+                self.stop,
+                watch_for_stop(self.folder.path, self.stop.ask),
+                allowance(self.hours, self._time_is_up),
+            ):
                 first = self.plan.next()
                 self._announce()
                 if first is not None and not self.stop.requested:
@@ -174,6 +186,10 @@ class _Run:
                 write_tables(self.folder.path, list(self.plan.ended))
             raise
         return self._conclude()
+
+    def _time_is_up(self) -> None:
+        self.out_of_time = not self.stop.requested
+        self.stop.ask()
 
     def _announce(self) -> None:
         counts = self.plan.counts()
@@ -187,6 +203,8 @@ class _Run:
             logger.info("%d trials had ended before and are not repeated", self.plan.reused)
         if self.retried:
             logger.info("%d trials had failed and are tried again", self.retried)
+        for note in self.resolved.notes:
+            logger.info(note)
 
     # ------------------------------------------------------------------ events of the sweep
 
@@ -322,6 +340,8 @@ class _Run:
 
     def _conclude(self) -> Outcome:
         ended = list(self.plan.ended)
+        if self.out_of_time and self.plan.finished:  # the last trial ended just in time
+            self.out_of_time, self.stop.signal = False, None
         outcome = Outcome(
             self.folder.path,
             phases=self.plan.counts(),
@@ -333,15 +353,20 @@ class _Run:
             signal=self.stop.signal,
             abandoned=self.abandoned,
         )
+        if self.out_of_time and self.hours is not None:
+            outcome.out_of_time = used_up(self.hours, outcome.ended, outcome.planned)
         self._give_notice()
         self.folder.add_notices([*outcome.notices, *outcome.left_out])
         for sentence in outcome.left_out:
             logger.warning(sentence)
         write_tables(self.folder.path, ended)
+        write_front(self.folder.path, self.plan)
         if outcome.signal is None:
             logger.info("all trials have ended; writing the report")
             outcome.report = write_report(self.folder.path)
             logger.info("report: %s", outcome.report)
+        elif outcome.out_of_time is not None:
+            logger.info("%s; run the same command again to continue", outcome.out_of_time)
         else:
             logger.info(
                 "stopped by %s after %d of %d trials; run the same command again to continue",

@@ -12,11 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.progress import duration
+from sweeps.samplers import SAMPLERS
+from sweeps.search.objectives import Objective
 
 if TYPE_CHECKING:
     from mtl_methods import MethodInfo, TransformInfo
     from mtl_methods.configuration import HyperParameter
     from sweeps.resolved import ResolvedStudy
+    from sweeps.study import Study
 
 __all__ = [
     "check_table",
@@ -119,7 +122,7 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
     check_space(results, need, free)
     epoch = measured_epoch_seconds(resolved)
     seconds = study_seconds(plan, epoch, slots)
-    facts = (
+    facts = "".join(f"{line}\n" for line in _how_searched(resolved)) + (
         f"estimated time: about {duration(seconds)} for what is left, {slots} trials at once "
         f"(an epoch of linear scalarisation takes {epoch:.2g} s here, from a few steps just now)\n"
         f"disk: {need.describe()} for what is left, {size(free)} free\n"
@@ -131,17 +134,60 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
     return Group(table, searched, Text(facts))
 
 
+def _budget(study: Study) -> str:
+    """How many configurations a search has, in words."""
+    budget = study.budget
+    if budget is None or budget.seconds is None:
+        return f"{budget.trials if budget else 1} configurations"
+    most = f"at most {budget.trials} configurations in " if budget.trials else "configurations for "
+    return f"{most}{budget.seconds:g} s of training"
+
+
+def _how_searched(resolved: ResolvedStudy) -> list[str]:
+    """What a study says of its searches beside their spaces, a line each."""
+    study = resolved.study
+    if study.budget is None:
+        return []
+    sampler = study.sampler
+    uses = {key: getattr(sampler, key) for key in SAMPLERS[sampler.name].uses}
+    settings = "".join(f", {key} {value}" for key, value in uses.items() if value is not None)
+    lines = [f"sampler: {sampler.name} ({SAMPLERS[sampler.name].summary}{settings})"]
+    if study.objectives is not None:
+        arrows = [
+            f"{goal.name} {'↑' if goal.higher_is_better else '↓'}"
+            for goal in resolved.objectives
+            if isinstance(goal, Objective)
+        ]
+        several = f"; the best is chosen by: {resolved.choose}" if len(arrows) > 1 else ""
+        lines.append(f"objectives on validation: {', '.join(arrows)}{several}")
+    if study.scheduler is not None and study.scheduler.name != "none":
+        lines.append(f"early stopping: {study.scheduler.name}, within each method")
+    if study.budget.hours is not None:
+        lines.append(f"a run stops after {study.budget.hours:g} h; the same command goes on")
+    for candidate in resolved.candidates:
+        for point in candidate.start_from:
+            values = ", ".join(
+                f"{name.partition('.')[2]} = {value:.4g}"
+                if isinstance(value, float)
+                else f"{name.partition('.')[2]} = {value}"
+                for name, value in point.items()
+            )
+            lines.append(f"{candidate.variant} starts from {values}")
+    return [*lines, *resolved.notes]
+
+
 def _composition(resolved: ResolvedStudy, phase: str) -> str:
     study = resolved.study
-    budget = study.budget
-    configurations = f"{budget.trials if budget else 1} configurations"
+    configurations = _budget(study)
     searches = f"{configurations} × {len(resolved.search_seeds)} seeds"
     methods = len(resolved.candidates)
+    several = resolved.max_configurations > 1
     texts = {
         "baselines": f"{len(resolved.baselines)} tasks × ({searches} + "
         f"{resolved.baseline_seeds} replicates)",
         "search": f"{methods} methods × {searches}",
-        "replicate": f"{methods} methods × {study.replicate.seeds if study.replicate else 0} seeds",
+        "replicate": f"{methods} methods × {study.replicate.seeds if study.replicate else 0} seeds"
+        + (f" × up to {resolved.max_configurations} configurations" if several else ""),
         "fixed_weights": "sources "
         + ", ".join(study.fixed_weights.sources if study.fixed_weights else [])
         + f" × {resolved.fixed_seeds} seeds",

@@ -186,6 +186,14 @@ class Tuning(Unit):
             return True
         return seconds is not None and self.spent >= seconds and asked not in self._known
 
+    def seconds_left(self, each: float) -> float:
+        """Estimated seconds: those of its trials, or of its budget with the trial that ends it."""
+        planned, seconds = super().seconds_left(each), self._plan.budget.seconds
+        if seconds is None or self.closed:
+            return planned
+        left = max(0.0, seconds - self.spent) + each
+        return left if self.budget is None else min(left, planned)
+
     def _next(self) -> Trial | None:
         if not self._waiting and not self._ask():
             return None

@@ -77,6 +77,10 @@ class Unit(ABC):
         """Whether the next trial loses nothing by starting before the running ones have ended."""
         return True
 
+    def seconds_left(self, each: float) -> float:
+        """Estimated seconds of its trials that have not ended, if one takes ``each``."""
+        return (self.planned - self.ended) * each
+
     @property
     def prunable(self) -> bool:
         """Whether its trials may have been stopped early."""

@@ -57,7 +57,7 @@ def test_a_trial_is_never_stopped_after_its_last_epoch() -> None:
 def test_median_stops_what_is_worse_than_half_of_enough_others() -> None:
     pruner = Pruner(Scheduler(name="median", grace_epochs=2, min_trials=3), epochs=5)
     courses = [[1.0] * 5, [2.0] * 5, [3.0] * 5, [1.5] * 5, [2.5] * 5, [2.0] * 5]
-    # The last one is no worse than half of five others after epoch 2, but than half of four after 3.
+    # The last one is no worse than half of five others after epoch 2, of four after epoch 3 it is.
     assert reasons(pruner, courses) == [None, None, None, 2, None, 3]
 
 
