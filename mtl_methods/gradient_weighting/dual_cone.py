@@ -62,7 +62,9 @@ class DualConeWeighting(KeepsZeroGradients):
             return Combination(weights=lower.sum(axis=0))
         scaled = gram / trace
         scaled[np.diag_indices(len(gram))] += self.regularisation
-        solution: ConeProjectionSolution = solve_cone_projection(scaled, lower)
+        solution: ConeProjectionSolution = solve_cone_projection(
+            scaled, lower, precision=self.precision
+        )
         decision = Combination(
             weights=solution.weights.sum(axis=0),
             residual=solution.residual,

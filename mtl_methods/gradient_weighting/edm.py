@@ -30,7 +30,7 @@ def central_direction(gram: NDArray[np.float64], precision: float) -> Combinatio
     if not norms.all():
         sentence = "a task has no gradient on the shared parameters: zero shared update"
         return nothing_to_do(len(gram), sentence)
-    solution = solve_min_norm(cosines)
+    solution = solve_min_norm(cosines, precision=precision)
     weights = solution.weights * (norms.min() / norms)
     return Combination(
         weights=weights / weights.sum(),

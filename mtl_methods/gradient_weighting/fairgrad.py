@@ -103,7 +103,7 @@ class FairGrad(AlphaFairWeighting):
 
     def _max_min(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The limit alpha -> inf: the min-norm point, with its least rate scaled to 1."""
-        solution = solve_min_norm(gram)
+        solution = solve_min_norm(gram, precision=self.precision)
         if solution.relative_norm**2 <= _STATIONARY * self.precision:
             return self.stationary(inputs)
         return Combination(

@@ -115,7 +115,9 @@ class MGDA(SeesWeightedLosses, KeepsZeroGradients):
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The exact minimiser."""
         divisors = self._divisors(gram, inputs)
-        solution = solve_min_norm(gram / divisors[:, None] / divisors[None, :])
+        solution = solve_min_norm(
+            gram / divisors[:, None] / divisors[None, :], precision=self.precision
+        )
         weights = solution.weights
         if self.aggregate == "normalised":
             weights = weights / divisors

@@ -12,8 +12,13 @@ from scipy.linalg.lapack import dposv
 
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
-from mtl_methods.solvers._nonnegative import minimise_nonnegative
-from mtl_methods.solvers.min_norm import nearest_in_hull
+from mtl_methods.solvers._nonnegative import (
+    active_set,
+    limit_of,
+    minimise_nonnegative,
+    regularised,
+)
+from mtl_methods.solvers.min_norm import HullPoint, nearest_in_hull
 
 __all__ = ["CAGradSolution", "CAGradStatus", "solve_cagrad"]
 
@@ -30,6 +35,9 @@ _LARGEST = 1e8
 
 _TINY = 1e-300
 """Smallest squared length."""
+
+_LEVELLED = 1e-13
+"""Relative accuracy of the correction and of its length at a level."""
 
 _BRACKETS = 200
 """Largest number of levels the bracketed search tries."""
@@ -170,6 +178,7 @@ def solve_cagrad(
             f"{tolerance} and {precision}"
         )
     threshold = _STATIONARY * precision
+    enough = max(tolerance, threshold)
     lengths = lengths_of(matrix)
     present = lengths > 0.0
     inner = matrix.sum(axis=1) / size
@@ -195,31 +204,36 @@ def solve_cagrad(
     found = _exchange(problem)
     iterations = found.iterations if found is not None else _EXCHANGES
     # Neither a level above that of a zero gradient nor a y in the rounding of G can be trusted.
-    if found is None or found.gap > tolerance or float(found.y.sum()) ** 2 * threshold >= c * c:
-        vanishing, solved = _vanishing(problem, threshold)
-        iterations += solved
-        ceiling = math.inf
-        if vanishing is not None:
-            cone = minimise_nonnegative(problem.cosines, -slopes)
-            iterations += cone.iterations
-            products = problem.cosines @ cone.point
-            if float(cone.point @ products) <= c * c * (1.0 + 1e-9):
+    if found is None or found.gap > enough or float(found.y.sum()) ** 2 * threshold >= c * c:
+        cone = minimise_nonnegative(problem.cosines, -slopes, precision=precision)
+        iterations += cone.iterations
+        products = problem.cosines @ cone.point
+        ceiling, start = 0.0, cone.point
+        if float(cone.point @ products) <= c * c * (1.0 + 1e-9 + threshold):
+            # The level is 0 or above, unless no update improves the worst task.
+            hull = _hull(problem, precision)
+            iterations += hull.iterations
+            if hull.squared <= threshold:
                 weights, correction = np.zeros(size), np.zeros(size)
                 if missing:
                     weights[int(lengths.argmin())] = 1.0
                 else:
-                    weights[:] = vanishing * problem.shares
+                    weights[:] = hull.coefficients * problem.shares
                     weights /= weights.sum()
                 correction[present] = cone.point * (inverse * root)
                 residual = max(0.0, -float((slopes + products).min()) / (1.0 + c))
                 return CAGradSolution(
                     weights, correction, 0.0, residual, iterations, "pareto_stationary"
                 )
-            ceiling = 0.0
-        bracketed = _bracket(problem, ceiling)
-        iterations += bracketed.iterations
-        if found is None or found.level > ceiling or bracketed.gap < found.gap:
-            found = bracketed
+            ceiling, start = math.inf, hull.coefficients * (c / math.sqrt(hull.squared))
+        for exact in (False, True):
+            bracketed = _bracket(problem, ceiling, start, precision, exact=exact)
+            iterations += bracketed.iterations
+            if found is None or found.level > ceiling or bracketed.gap < found.gap:
+                found = bracketed
+            if found.gap <= enough:
+                break
+        assert found is not None
     weights, correction = np.zeros(size), np.zeros(size)
     weights[present] = found.y * problem.shares
     weights /= weights.sum()
@@ -230,16 +244,16 @@ def solve_cagrad(
         found.objective * root * shortest,
         found.gap,
         iterations,
-        "converged" if found.gap <= tolerance else "inaccurate",
+        "converged" if found.gap <= enough else "inaccurate",
     )
 
 
-def _vanishing(problem: _Problem, threshold: float) -> tuple[Vector | None, int]:
-    """Return a vanishing combination of the unit gradients, if any, and the systems solved."""
+def _hull(problem: _Problem, precision: float) -> HullPoint:
+    """Return the point of the unit gradients' hull nearest to 0, which a zero gradient is."""
+    nothing = np.zeros_like(problem.slopes)
     if problem.missing:
-        return np.zeros_like(problem.slopes), 0
-    hull = nearest_in_hull(problem.cosines, np.ones_like(problem.slopes))
-    return (hull.coefficients if hull.squared <= threshold else None), hull.iterations
+        return HullPoint(nothing, nothing, 0.0, 0)
+    return nearest_in_hull(problem.cosines, np.ones_like(nothing), precision=precision)
 
 
 def _piece(problem: _Problem, index: NDArray[np.intp]) -> tuple[float, Vector] | None:
@@ -293,24 +307,42 @@ def _exchange(problem: _Problem) -> _Level | None:
     return None
 
 
-def _bracket(problem: _Problem, ceiling: float) -> _Level:
+def _bracket(
+    problem: _Problem, ceiling: float, start: Vector, precision: float, *, exact: bool
+) -> _Level:
     """Find the level by bracketing, where exchanging supports cycled or met a dependent one.
 
     Args:
         problem: The problem.
         ceiling: An upper bound of the level.
+        start: A point near the correction, from which the first level is solved, shape (K,).
+        precision: Accuracy of the cosines.
+        exact: Whether to solve as far as float64 goes, with the matrix as it is: norms spread
+            over many decades need it.
     """
-    cosines, slopes, shares, radius, _ = problem
+    _, slopes, shares, radius, _ = problem
+    cosines = problem.cosines if exact else regularised(problem.cosines, precision)
+    regular = problem._replace(cosines=cosines)
+    limit = limit_of(EPSILON) if exact else max(_LEVELLED, limit_of(precision))
+    close = 4.0 * EPSILON if exact else limit
     low = float((slopes / shares).min())
     high = min(float(((slopes + radius) / shares).min()), ceiling)
-    y, candidate, iterations = np.zeros_like(slopes), high, 0
-    passive: NDArray[np.bool_] | None = None
+    y, candidate, iterations = start, high, 0
+    if start.any():
+        piece = _piece(regular, start.nonzero()[0])
+        if piece is not None and low < piece[0] < high:
+            candidate = piece[0]
     for _ in range(_BRACKETS):
-        minimum = minimise_nonnegative(cosines, candidate * shares - slopes, passive)
+        linear = candidate * shares - slopes
+        scale = float(np.abs(linear).max())
+        if exact:
+            minimum = minimise_nonnegative(cosines, linear, y > 0.0, point=y)
+        else:
+            minimum = active_set(cosines, linear, y, limit=limit, scale=scale)
         iterations += minimum.iterations
-        y, level, passive = minimum.point, candidate, minimum.passive
+        y, level = minimum.point, candidate
         length = math.sqrt(max(float(y @ (cosines @ y)), 0.0))
-        if abs(length - radius) <= 4.0 * EPSILON * radius:
+        if abs(length - radius) <= close * radius:
             break
         if length <= radius:
             low = candidate
@@ -319,7 +351,7 @@ def _bracket(problem: _Problem, ceiling: float) -> _Level:
         middle = 0.5 * (low + high)
         if not low < middle < high:
             break
-        (index,) = passive.nonzero()
-        piece = _piece(problem, index) if index.size else None
+        (index,) = y.nonzero()
+        piece = _piece(regular, index) if index.size else None
         candidate = piece[0] if piece is not None and low < piece[0] < high else middle
     return _evaluated(problem, y, level, iterations)

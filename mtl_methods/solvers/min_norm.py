@@ -9,11 +9,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtl_methods.solvers._gram import Vector, checked_gram, lengths_of, unit_gram
+from mtl_methods.errors import ConfigurationError
+from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
 from mtl_methods.solvers._nonnegative import minimise_nonnegative
 
 __all__ = ["MinNormSolution", "solve_min_norm"]
 
+
+_ROUNDED = 8.0
+"""Multiple of the Gram matrix's precision that a residual may have."""
 
 _STRETCH = 100.0
 """Factor between the weights of the constraint that are tried."""
@@ -31,7 +35,8 @@ class MinNormSolution:
             ``l = Σ λ_j ||g_j||``, the violation of the optimality condition
             ``g_i'd >= ||d||²``; never negative.
         iterations: Linear systems solved.
-        status: ``"converged"`` when the residual is within the tolerance, else ``"inaccurate"``.
+        status: ``"converged"`` when the residual is within the tolerance or 8 times the precision,
+            else ``"inaccurate"``.
     """
 
     weights: Vector
@@ -58,7 +63,9 @@ class HullPoint(NamedTuple):
     iterations: int
 
 
-def nearest_in_hull(cosines: Vector, shares: Vector, factor: float = 1.0) -> HullPoint:
+def nearest_in_hull(
+    cosines: Vector, shares: Vector, factor: float = 1.0, *, precision: float = EPSILON
+) -> HullPoint:
     """Minimise ``y'C y`` over ``y >= 0`` with ``Σ y_i shares_i = 1``.
 
     With the constraint as one more coordinate this is a nonnegative least-squares problem: the
@@ -70,16 +77,19 @@ def nearest_in_hull(cosines: Vector, shares: Vector, factor: float = 1.0) -> Hul
         cosines: Gram matrix C of unit vectors, shape (K, K).
         shares: Positive numbers of at most 1, shape (K,).
         factor: Any positive number; only rounding depends on it.
+        precision: Accuracy of C's entries.
     """
     scaled = factor * shares
     matrix = cosines + scaled * scaled[:, None]
-    solution = minimise_nonnegative(matrix, scaled)
+    solution = minimise_nonnegative(matrix, scaled, precision=precision)
     point = solution.point / float(shares @ solution.point)
     products = cosines @ point
     return HullPoint(point, products, max(float(point @ products), 0.0), solution.iterations)
 
 
-def solve_min_norm(gram: ArrayLike, *, tolerance: float = 1e-10) -> MinNormSolution:
+def solve_min_norm(
+    gram: ArrayLike, *, tolerance: float = 1e-10, precision: float = EPSILON
+) -> MinNormSolution:
     """Return the convex combination of task gradients with the smallest norm.
 
     Solves ``min ||Σ λ_i g_i||²`` over ``λ >= 0, Σ λ_i = 1`` from the Gram matrix by active sets
@@ -90,13 +100,16 @@ def solve_min_norm(gram: ArrayLike, *, tolerance: float = 1e-10) -> MinNormSolut
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
         tolerance: Largest residual called ``"converged"``.
+        precision: Relative accuracy of the Gram matrix (of ``G_ij`` against
+            ``||g_i|| ||g_j||``): float32 gradients give about 1e-7. A residual of up to 8 times
+            this is as good as the matrix allows.
 
     Returns:
         Weights, norm and residual. A task with zero gradient takes all the weight (the first
         one, if several).
 
     Raises:
-        ConfigurationError: ``gram`` is not a square matrix.
+        ConfigurationError: ``gram`` is not a square matrix, or precision is out of range.
         SolverError: ``gram`` is not finite, not symmetric or has a negative diagonal entry.
 
     Source:
@@ -106,7 +119,10 @@ def solve_min_norm(gram: ArrayLike, *, tolerance: float = 1e-10) -> MinNormSolut
         1976.
     """
     matrix = checked_gram(gram)
+    if not 0.0 < precision < 0.01:
+        raise ConfigurationError(f"precision must lie in (0, 0.01), but is {precision}")
     size = matrix.shape[0]
+    tolerance = max(tolerance, _ROUNDED * precision)
     lengths = lengths_of(matrix)
     shortest = float(lengths.min())
     if shortest == 0.0:
@@ -118,14 +134,14 @@ def solve_min_norm(gram: ArrayLike, *, tolerance: float = 1e-10) -> MinNormSolut
     if size == 1:
         return MinNormSolution(np.ones(1), shortest, 1.0, 0.0, 0, "converged")
     shares = shortest * inverse
-    hull = nearest_in_hull(cosines, shares)
+    hull = nearest_in_hull(cosines, shares, precision=precision)
     residual = _violation(hull, shares)
     iterations = hull.iterations
     factor = 1.0
     while residual > tolerance and factor * float(shares.min()) < 1.0:
         # Long gradients cancel below the length of short ones: weigh the constraint for them.
         factor *= _STRETCH
-        other = nearest_in_hull(cosines, shares, factor)
+        other = nearest_in_hull(cosines, shares, factor, precision=precision)
         iterations += other.iterations
         violation = _violation(other, shares)
         if violation < residual:

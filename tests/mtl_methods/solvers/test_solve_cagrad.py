@@ -131,6 +131,24 @@ def test_gradients_that_cancel_in_float32():
     assert np.abs(solution.correction).max() < 10.0
 
 
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("rank", [5, 18, 20, 22, 30])
+@pytest.mark.parametrize("decades", [0.0, 3.0])
+@pytest.mark.parametrize("c", [0.4, 1.0])
+def test_float32_gradients_of_any_rank(regime, rank, decades, c):
+    rows = gradients(regime, 40, seed=rank)
+    rows = rows @ np.random.default_rng(rank).normal(size=(rows.shape[1], rank))
+    rows *= 10.0 ** np.random.default_rng(1).uniform(-decades, decades, size=(40, 1))
+    single = rows.astype(np.float32)
+    gram = (single @ single.T).astype(np.float64)
+    solution = solve_cagrad(gram, c, precision=1.2e-7)
+    assert solution.status != "inaccurate"
+    size = float(np.sqrt(gram.mean()))  # of the mean gradient
+    used = 1.0 + float(solution.correction @ np.sqrt(gram.diagonal())) / size
+    assert solution.residual <= 1e-6 * used
+    assert solution.iterations < 400
+
+
 @pytest.mark.parametrize("c", [0.1, 0.5, 1.0])
 def test_zero_gradient(c):
     rows = gradients("generic", 4, seed=3)

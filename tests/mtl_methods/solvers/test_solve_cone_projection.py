@@ -100,6 +100,40 @@ def test_many_tasks_in_few_dimensions_share_their_solution(rank, decades):
     assert (sizes <= 1e4 * lengths).all()
 
 
+@pytest.mark.parametrize("regime", [*REGIMES, "opposing"])
+@pytest.mark.parametrize("rank", [5, 20, 22, 30, 84])
+def test_float32_gradients_of_any_rank(regime, rank):
+    """Rounded Gram matrices of dependent gradients are indefinite: solved to their precision."""
+    rows = gradients("generic" if regime == "opposing" else regime, 40, seed=rank)
+    if rank < 84:
+        rows = rows @ np.random.default_rng(rank).normal(size=(rows.shape[1], rank))
+    if regime == "opposing":
+        rows[20:] = -rows[:20] * (1.0 + 1e-3 * np.random.default_rng(1).normal(size=(20, 1)))
+    single = rows.astype(np.float32)
+    gram = (single @ single.T).astype(np.float64)
+    for lower in (np.eye(40), np.full((1, 40), 1.0 / 40.0)):
+        solution = solve_cone_projection(gram, lower, precision=1.2e-7)
+        assert solution.status == "converged"
+        lengths = np.sqrt(gram.diagonal())
+        size = np.abs(solution.weights) @ lengths
+        products = (solution.weights @ gram) / lengths / size[:, None]
+        assert (solution.weights >= lower).all()
+        assert products.min() >= -1e-6
+        assert np.abs(products[solution.weights > lower]).max(initial=0.0) <= 1e-6
+
+
+def test_the_residual_is_that_of_the_matrix_as_given():
+    rows = gradients("few_parameters", 12, seed=3).astype(np.float32)
+    gram = (rows @ rows.T).astype(np.float64)
+    lower = np.eye(12)
+    solution = solve_cone_projection(gram, lower, precision=1.2e-7)
+    lengths = np.sqrt(gram.diagonal())
+    slope = (solution.weights @ gram) / lengths
+    wrong = np.where(solution.weights > lower, np.abs(slope), -slope)
+    relative = wrong / (solution.weights @ lengths)[:, None]
+    assert solution.residual == pytest.approx(relative.max(), rel=1e-6, abs=1e-15)
+
+
 def test_zero_gradient_stays():
     rows = gradients("generic", 4, seed=2)
     rows[1] = 0.0
@@ -148,6 +182,11 @@ class TestBadInput:
     def test_shape(self, lower):
         with pytest.raises(ConfigurationError, match="lower must have shape"):
             solve_cone_projection(np.eye(2), lower)
+
+    @pytest.mark.parametrize("precision", [0.0, 0.1, math.nan])
+    def test_precision(self, precision):
+        with pytest.raises(ConfigurationError, match="precision must lie in"):
+            solve_cone_projection(np.eye(2), [1.0, 1.0], precision=precision)
 
     def test_not_finite(self):
         with pytest.raises(SolverError, match="lower has"):

@@ -150,3 +150,17 @@ def test_ties_at_zero():
     solution = solve_min_norm(gram_of(rows))
     assert solution.status == "converged"
     assert worst_violation(rows, solution.weights) <= 1e-10
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("rank", [5, 18, 22, 30])
+def test_float32_gradients_of_any_rank(regime, rank):
+    rows = gradients(regime, 40, seed=rank)
+    rows = rows @ np.random.default_rng(rank).normal(size=(rows.shape[1], rank))
+    single = rows.astype(np.float32)
+    gram = (single @ single.T).astype(np.float64)
+    solution = solve_min_norm(gram, precision=1.2e-7)
+    assert solution.status == "converged"
+    assert worst_violation(single.astype(np.float64), solution.weights) <= 2e-6
+    with pytest.raises(ConfigurationError, match="precision must lie in"):
+        solve_min_norm(gram, precision=0.0)
