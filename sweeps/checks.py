@@ -10,6 +10,7 @@ from mtl_methods.errors import FairsweepError
 from mtl_methods.registry import list_methods
 from sweeps.errors import StudyError
 from sweeps.objective import needs_reference
+from sweeps.phases.sensitivity import check_sensitivity
 from sweeps.resolved import SCALARISATION, SINGLE_TASK, Candidate, ResolvedStudy
 from sweeps.search.checks import check_search
 from trainables.needs import SERVED_NEEDS, unserved_needs
@@ -30,6 +31,7 @@ def check_resolved(resolved: ResolvedStudy) -> None:
     _check_trials(resolved)
     check_search(resolved)
     _check_phases(resolved)
+    check_sensitivity(resolved)
 
 
 def _check_labels(candidates: Sequence[Candidate]) -> None:

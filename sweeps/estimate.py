@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_methods import Need
+from sweeps.phases.sensitivity import sensitivity_labels
 from sweeps.plan import Plan
 from sweeps.resolved import SCALARISATION, ResolvedStudy
 
@@ -34,12 +35,19 @@ def relative_cost(needs: frozenset[Need], backward_passes: str, tasks: int) -> f
 def variant_costs(resolved: ResolvedStudy) -> dict[str, float]:
     """Relative cost of each method of a study by label; static weights cost 1."""
     tasks = len(resolved.tasks)
-    return {
+    costs = {
         candidate.variant: relative_cost(
             candidate.info.needs, candidate.info.backward_passes, tasks
         )
         for candidate in resolved.candidates
-    } | {candidate.variant: 1.0 for candidate in resolved.baselines}
+    }
+    further = {
+        f"{variant}/{place}": cost
+        for variant, cost in costs.items()
+        for place in range(2, resolved.max_configurations + 1)
+    }
+    swept = {label: costs[method] for label, method in sensitivity_labels(resolved).items()}
+    return costs | further | swept | {candidate.variant: 1.0 for candidate in resolved.baselines}
 
 
 def study_seconds(plan: Plan, epoch_seconds: float, slots: int) -> float:

@@ -77,11 +77,18 @@ def make_manifest(resolved: ResolvedStudy, earlier: Mapping[str, Any] | None) ->
             "fixed_weights_seeds": resolved.fixed_seeds,
             "weight_sweep_points": len(resolved.points),
             "weight_sweep_seeds": study.weight_sweep.seeds if study.weight_sweep else 0,
+            **_further(resolved),
             "epochs": resolved.protocol["epochs"],
         },
         "selection": study.selection,
         **({"objectives": study.objectives} if study.objectives else {}),
     }
+
+
+def _further(resolved: ResolvedStudy) -> dict[str, Any]:
+    """Budgets of phases that a study has only if it names them."""
+    sweeps = resolved.study.sensitivity
+    return {"sensitivity_values": sum(len(sweep.values) for sweep in sweeps)} if sweeps else {}
 
 
 def _method(candidate: Candidate) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.phases.sensitivity import values_in_words
 from sweeps.progress import duration
 from sweeps.samplers import SAMPLERS
 from sweeps.search.objectives import Objective
@@ -194,6 +195,8 @@ def _composition(resolved: ResolvedStudy, phase: str) -> str:
         "weight_sweep": f"{len(resolved.points)} points × "
         f"{study.weight_sweep.seeds if study.weight_sweep else 0} seeds",
     }
+    if study.sensitivity:
+        texts["sensitivity"] = values_in_words(study.sensitivity)
     return texts.get(phase, "")
 
 

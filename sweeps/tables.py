@@ -6,7 +6,8 @@ study ran and this one does not want stays in the ledger only:
 =========================  ========================================================================
 ``trial_id``               identity of what it computed; a trial that a second variant shares is
                            listed for it too, as ``<trial_id>@<variant>``
-``phase``                  baselines, search, replicate, fixed_weights or weight_sweep
+``phase``                  baselines, search, replicate, fixed_weights, weight_sweep, sensitivity
+                           or population
 ``method``, ``variant``    registered name, and label in tables (``fairgrad``, ``stl:CL``,
                            ``fixed(cagrad)``, ``ls[0.10,1.90]``)
 ``source_method``          for fixed weights, the label of the method they come from

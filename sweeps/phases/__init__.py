@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sweeps.phases import baselines, fixed_weights, replicate, search, weight_sweep
+from sweeps.phases import (
+    baselines,
+    fixed_weights,
+    replicate,
+    search,
+    sensitivity,
+    weight_sweep,
+)
 from sweeps.phases.context import Context
 from sweeps.phases.units import Unit
 
 __all__ = ["PHASES"]
 
 PHASES: dict[str, Callable[[Context], list[Unit]]] = {
-    phase.NAME: phase.units for phase in (baselines, search, replicate, fixed_weights, weight_sweep)
+    phase.NAME: phase.units
+    for phase in (
+        baselines,
+        search,
+        replicate,
+        fixed_weights,
+        weight_sweep,
+        sensitivity,
+    )
 }
 """Every phase's units by its name. A new phase is one file and one entry here."""
