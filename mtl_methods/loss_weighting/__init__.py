@@ -10,6 +10,7 @@ from mtl_methods.loss_weighting.go4align import GO4Align
 from mtl_methods.loss_weighting.imtl_l import IMTLL
 from mtl_methods.loss_weighting.ldc_mtl import LDCMTL
 from mtl_methods.loss_weighting.ls import LS
+from mtl_methods.loss_weighting.ls_course import LSCourse
 from mtl_methods.loss_weighting.pivrg_weights import PIVRGWeights
 from mtl_methods.loss_weighting.rlw import RLW
 from mtl_methods.loss_weighting.si import SI
@@ -31,12 +32,14 @@ __all__ = [
     "STL",
     "UW",
     "GO4Align",
+    "LSCourse",
     "PIVRGWeights",
 ]
 
 METHODS: tuple[type[LossWeighting], ...] = (
     STL,
     LS,
+    LSCourse,
     UW,
     FAMO,
     LDCMTL,
