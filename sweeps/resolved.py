@@ -93,7 +93,8 @@ class ResolvedStudy:
 
     def candidate(self, variant: str) -> Candidate:
         """The candidate of a label."""
-        return next(c for c in (*self.candidates, *self.baselines) if c.variant == variant)
+        own: tuple[Candidate, ...] = () if self.population is None else (self.population,)
+        return next(c for c in (*self.candidates, *self.baselines, *own) if c.variant == variant)
 
     @property
     def scalarisation(self) -> Candidate | None:
@@ -163,6 +164,9 @@ class ResolvedStudy:
         variant: str | None = None,
         source_method: str | None = None,
         static_weights: Mapping[str, float] | None = None,
+        until: int | None = None,
+        continues: str | None = None,
+        hand_on: bool = False,
     ) -> Trial:
         """Plans a trial of a candidate.
 
@@ -176,6 +180,9 @@ class ResolvedStudy:
             variant: Its label, if it is not the candidate's.
             source_method: For fixed weights, the label of their source.
             static_weights: For a point of the weight sweep, its weights.
+            until: After how many epochs it ends, if not after all.
+            continues: The trial whose last state it goes on from.
+            hand_on: Whether it leaves its last state for others.
         """
         spec = TrialSpec.from_dict(
             {
@@ -189,6 +196,7 @@ class ResolvedStudy:
                 "evaluate_test": evaluate_test,
                 "selection": self.study.selection,
                 "reference": reference,
+                "until": until,
             }
         )
         return Trial(
@@ -200,6 +208,8 @@ class ResolvedStudy:
             variant=variant or candidate.variant,
             source_method=source_method,
             static_weights=static_weights,
+            continues=continues,
+            hand_on=hand_on,
         )
 
     # ------------------------------------------------------------------ identity

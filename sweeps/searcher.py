@@ -136,6 +136,8 @@ class PlanSearcher(_NotPickled, Searcher):
             "keep_last": keep == "best_and_last" and trial.spec["evaluate_test"],
             "stall_s": self._resources.stall_seconds,
             "prunable": self._plan.prunable(trial.trial_id),
+            "hand_on": trial.hand_on,
+            "continues": trial.continues,
             "label": f"{trial.variant} seed {trial.seed}",
             "device": "cuda" if self._resources.gpus_per_trial else "cpu",
         }

@@ -22,6 +22,8 @@ class Trial:
         variant: Its label in tables: ``"fairgrad"``, ``"stl:CL"``, ``"fixed(cagrad)"``.
         source_method: For fixed weights, the label of the method they come from.
         static_weights: For a point of the weight sweep, its weights by task, summing to 1.
+        continues: The trial whose last state it goes on from, where that is there.
+        hand_on: Whether it leaves its last state for others.
     """
 
     trial_id: str
@@ -32,6 +34,8 @@ class Trial:
     variant: str
     source_method: str | None = None
     static_weights: Mapping[str, float] | None = None
+    continues: str | None = None
+    hand_on: bool = False
 
     @property
     def seed(self) -> int:
@@ -40,5 +44,5 @@ class Trial:
 
     @property
     def epochs(self) -> int:
-        """The number of epochs it trains for."""
-        return int(self.spec["training"]["epochs"])
+        """The number of epochs it trains for, those before it goes on included."""
+        return int(self.spec.get("until") or self.spec["training"]["epochs"])

@@ -20,7 +20,13 @@ from mtl_methods.errors import FairsweepError
 from trainables.errors import CorruptFileError
 from trainables.files import write_atomically
 
-__all__ = ["best_checkpoint_path", "checkpoint_path", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "best_checkpoint_path",
+    "checkpoint_path",
+    "handover_path",
+    "load_checkpoint",
+    "save_checkpoint",
+]
 
 _MAGIC = b"fairsweep-checkpoint 1 "
 _HEADER = len(_MAGIC) + 64 + 1
@@ -34,6 +40,11 @@ def checkpoint_path(results_dir: str | Path, trial_id: str) -> Path:
 def best_checkpoint_path(results_dir: str | Path, trial_id: str) -> Path:
     """Where the parameters of a trial's best epoch lie, if they were kept."""
     return checkpoint_path(results_dir, trial_id).with_name("best.pt")
+
+
+def handover_path(results_dir: str | Path, trial_id: str) -> Path:
+    """Where a trial left its last state for another one that goes on from it."""
+    return checkpoint_path(results_dir, trial_id).with_name("handover.pt")
 
 
 def save_checkpoint(path: Path, payload: Mapping[str, Any]) -> None:

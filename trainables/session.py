@@ -23,6 +23,7 @@ import torch
 from trainables.checkpoint import (
     best_checkpoint_path,
     checkpoint_path,
+    handover_path,
     load_checkpoint,
     save_checkpoint,
 )
@@ -64,6 +65,10 @@ class TrialSession:
             ``checkpoints/<trial_id>/last.pt`` when the trial has finished.
         after_step: Called after every optimiser step.
         prunable: Whether the trial ends early when a mark says so (:mod:`trainables.pruning`).
+        hand_on: Whether the state after the last epoch is left for another trial.
+        continues: The trial that left its state for this one. This one must compute, for as many
+            epochs as that one had, the same: it spares them then, and starts at its first epoch
+            where the state is not to be had.
 
     Attributes:
         spec: The specification.
@@ -86,6 +91,8 @@ class TrialSession:
         keep_last: bool = False,
         after_step: Callable[[], None] = lambda: None,
         prunable: bool = False,
+        hand_on: bool = False,
+        continues: str | None = None,
     ) -> None:
         self.spec = spec
         self.trial_id = spec.trial_id
@@ -100,6 +107,8 @@ class TrialSession:
         self._keep_last = keep_last
         self._after_step = after_step
         self._prunable = prunable
+        self._hand_on = hand_on
+        self._continues = continues
         self._last: dict[str, Any] | None = None
         self._started = _now()
         self._seconds = 0.0
@@ -134,7 +143,7 @@ class TrialSession:
             if not trainer.complete:
                 trainer.run_epoch()
             if trainer.complete:
-                if self._keep_last:
+                if self._keep_last or self._hand_on:
                     self._last = copy.deepcopy(self.payload())
                 trainer.load_best()
                 if self.spec.evaluate_test:
@@ -199,7 +208,7 @@ class TrialSession:
         Raises:
             CorruptFileError: If the payload belongs to another trial or format.
         """
-        self._check_payload(payload)
+        self._check_payload(payload, self.trial_id)
         epoch = 0 if self.trainer is None else self.trainer.epoch
         waiting = 0 if self._resumed is None else int(self._resumed["epoch"])
         if payload["trainer"] is not None and payload["epoch"] > max(epoch, waiting):
@@ -239,10 +248,21 @@ class TrialSession:
 
     def _find_checkpoint(self) -> dict[str, Any] | None:
         assert self._results_dir is not None
-        path = checkpoint_path(self._results_dir, self.trial_id)
+        found = self._load(checkpoint_path(self._results_dir, self.trial_id), self.trial_id)
+        if found is None and self._continues is not None:
+            found = self._load(handover_path(self._results_dir, self._continues), self._continues)
+            if found is None:
+                logger.info(
+                    "trial %s starts at its first epoch: trial %s left no state",
+                    self.trial_id,
+                    self._continues,
+                )
+        return found
+
+    def _load(self, path: Path, trial_id: str) -> dict[str, Any] | None:
         try:
             payload = load_checkpoint(path)
-            self._check_payload(payload)
+            self._check_payload(payload, trial_id)
         except FileNotFoundError:
             return None
         except CorruptFileError as error:
@@ -250,9 +270,9 @@ class TrialSession:
             return None
         return payload
 
-    def _check_payload(self, payload: Mapping[str, Any]) -> None:
-        if payload.get("format") != _CHECKPOINT_FORMAT or payload.get("trial_id") != self.trial_id:
-            raise CorruptFileError(f"this is no checkpoint of trial {self.trial_id}")
+    def _check_payload(self, payload: Mapping[str, Any], trial_id: str) -> None:
+        if payload.get("format") != _CHECKPOINT_FORMAT or payload.get("trial_id") != trial_id:
+            raise CorruptFileError(f"this is no checkpoint of trial {trial_id}")
 
     # ------------------------------------------------------------------ ending
 
@@ -293,7 +313,10 @@ class TrialSession:
             return
         last = checkpoint_path(self._results_dir, self.trial_id)
         if self._last is not None and status == "finished":
-            save_checkpoint(last, self._last)
+            if self._keep_last:
+                save_checkpoint(last, self._last)
+            if self._hand_on:
+                save_checkpoint(handover_path(self._results_dir, self.trial_id), self._last)
         if self._keep_best and status == "finished" and trainer is not None:
             best_payload = {
                 "format": _CHECKPOINT_FORMAT,
@@ -305,9 +328,10 @@ class TrialSession:
             save_checkpoint(best_checkpoint_path(self._results_dir, self.trial_id), best_payload)
         write_record(record_path(self._results_dir, self.trial_id), self.record)
         # Only now: a trial that is killed before its record exists must find its checkpoint.
-        if self._last is None or status != "finished":
+        if not (self._keep_last and status == "finished"):
             last.unlink(missing_ok=True)
-        if not (self._keep_best or self._keep_last) and last.parent.exists():
+        keeps = self._keep_best or self._keep_last or self._hand_on
+        if not keeps and last.parent.exists():
             shutil.rmtree(last.parent)
 
     def _result(self) -> dict[str, Any]:

@@ -134,6 +134,8 @@ class TrialSpec:
         evaluate_test: Whether the test split is evaluated, once, at the best epoch.
         selection: What the best epoch is chosen by.
         reference: Single-task validation metrics by task; ``None`` for single-task trials.
+        until: After how many epochs of the whole training it ends; ``None`` for all. What follows
+            (a schedule of the learning rate, say) is as if it went on.
     """
 
     problem: Mapping[str, Any]
@@ -143,6 +145,7 @@ class TrialSpec:
     evaluate_test: bool = False
     selection: str = "delta_mtm"
     reference: Mapping[str, Mapping[str, float]] | None = None
+    until: int | None = None
 
     @classmethod
     def from_dict(cls, spec: Mapping[str, Any]) -> TrialSpec:
@@ -159,7 +162,8 @@ class TrialSpec:
             ReferenceMetricError: If the reference does not fit the problem.
         """
         valid = [
-            *("problem", "method", "training", "seed", "evaluate_test", "selection", "reference")
+            *("problem", "method", "training", "seed", "evaluate_test", "selection", "reference"),
+            "until",
         ]
         _check_keys(spec, valid, "a trial specification")
         problem_name, options = _named(spec, "problem", "options")
@@ -184,7 +188,15 @@ class TrialSpec:
             raise UnknownNameError(
                 f"there is no selection measure {selection!r}; valid: {', '.join(SELECTIONS)}"
             )
+        until = spec.get("until")
+        whole = isinstance(until, int) and not isinstance(until, bool)
+        if until is not None and not (whole and 1 <= until <= training.epochs):
+            raise ConfigurationError(
+                f"until = {until!r} is not valid; it must be a number of epochs from 1 to "
+                f"{training.epochs}"
+            )
         return cls(
+            until=until,
             problem={"name": problem_name, "options": problem.settings()},
             method={"name": method_name, "hyperparameters": plain_settings(method)},
             training=training.for_method(method),
@@ -195,8 +207,10 @@ class TrialSpec:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The complete specification, plain values only."""
+        """The complete specification, plain values only; ``until`` only where there is one."""
+        until = {} if self.until is None else {"until": self.until}
         return {
+            **until,
             "problem": _copy(self.problem),
             "method": _copy(self.method),
             "training": self.training.to_dict(),
@@ -205,6 +219,11 @@ class TrialSpec:
             "selection": self.selection,
             "reference": None if self.reference is None else _copy(self.reference),
         }
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the trial has."""
+        return self.training.epochs if self.until is None else self.until
 
     @property
     def trial_id(self) -> str:

@@ -37,6 +37,8 @@ _KEYS = (
     "keep_best",
     "keep_last",
     "prunable",
+    "hand_on",
+    "continues",
     "stall_s",
     "label",
 )
@@ -59,6 +61,8 @@ class MTLTrainable(tune.Trainable):
     ``keep_best``          whether the parameters of the best epoch are kept on disk
     ``keep_last``          whether the state after the last epoch is kept on disk
     ``prunable``           whether the trial ends early when a mark says so
+    ``hand_on``            whether the state after the last epoch is left for another trial
+    ``continues``          the trial whose state this one goes on from, if it is there
     ``stall_s``            seconds without a step after which somebody kills this process; where
                            it hangs is noted before (:mod:`trainables.heartbeat`)
     ``label``              what the trial is called in its signs of life
@@ -134,7 +138,7 @@ class MTLTrainable(tune.Trainable):
         who = {
             "phase": config.get("phase") or "",
             "label": config.get("label") or "",
-            "epochs": spec.training.epochs,
+            "epochs": spec.epochs,
             "node": _node(),
         }
         self._heartbeat = Heartbeat(results_dir, spec.trial_id, who, stall_s=config.get("stall_s"))
@@ -172,6 +176,8 @@ class MTLTrainable(tune.Trainable):
             keep_best=config.get("keep_best", False),
             keep_last=config.get("keep_last", False),
             prunable=config.get("prunable", False),
+            hand_on=config.get("hand_on", False),
+            continues=config.get("continues"),
             after_step=self._after_step,
         )
 

@@ -144,7 +144,7 @@ class Trainer:
     @property
     def complete(self) -> bool:
         """Whether all epochs are done."""
-        return self.epoch >= self.spec.training.epochs
+        return self.epoch >= self.spec.epochs
 
     @property
     def best_row(self) -> Row | None:
