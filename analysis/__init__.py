@@ -15,10 +15,11 @@ from analysis.errors import AnalysisError
 from analysis.fairness import fairness_sweep
 from analysis.fixed_dynamic import fixed_versus_dynamic
 from analysis.front import hypervolumes, standing
+from analysis.loading import load
 from analysis.pareto import attainment, distance_to_front, hypervolume, nondominated, pareto_front
 from analysis.report import ReportPaths, write_report
 from analysis.report.comparison import ComparisonPaths, compare
-from analysis.results import Metric, Results, load
+from analysis.results import Metric, Results
 from analysis.scores import final_scores, score, stl_reference
 from analysis.search import best_and_neighbours, best_so_far, importance, response_curves
 from analysis.statistics import block_table, paired_tests, rank_test, seeds_needed

@@ -15,6 +15,7 @@ from analysis.errors import AnalysisError
 from analysis.fixed_dynamic import fixed_versus_dynamic
 from analysis.results import Results
 from analysis.scores import MEASURES, final_scores
+from analysis.wording import number
 
 MARGIN = 1.0
 """Default margin: one percentage point of `delta_mtm`."""
@@ -136,12 +137,11 @@ def _sentence(
     name = {"delta_mtm": "Δmtm", "delta_p": "Δp"}.get(measure, measure)
     if np.isnan(found["difference"]):
         return f"{said}: one of the two has no finished trial."
+    by, low, high = (number(found[key], 2, sign=True) for key in ("difference", "low", "high"))
     if np.isnan(found["low"]):
-        return f"{said}: {name} differs by {found['difference']:+.2f}, with one seed only."
+        return f"{said}: {name} differs by {by}, with one seed only."
     level = round(100 * (1 - 2 * alpha))
-    text = (
-        f"{said}: {name} differs by {found['difference']:+.2f} "
-        f"({level} % interval {found['low']:+.2f} to {found['high']:+.2f}; margin ±{margin:g}, "
+    return (
+        f"{said}: {name} differs by {by} ({level} % interval {low} to {high}; margin ±{margin:g}, "
         f"p = {found['p_equivalence']:.3f} for equivalence)."
     )
-    return text.replace("-", "−")

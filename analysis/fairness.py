@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -9,15 +11,20 @@ from analysis.objective import numeric_parameters
 from analysis.pareto import nondominated
 from analysis.results import Results
 from analysis.scores import MEASURES, score
+from analysis.wording import number
 
-FAIRNESS = ("delta_m_variance", "worst_drop", "jain_index", "gini")
+CONTROLLED = ("sensitivity", "replicate")
+"""Phases whose trials at one value differ from those at another in nothing else that matters."""
+SOURCES = (*CONTROLLED, "search")
 
 
 def fairness_sweep(results: Results) -> pd.DataFrame:
     """Every measure at every value of every method's own hyper-parameters.
 
-    Trials of phase ``sensitivity`` (one hyper-parameter varied, all else at its best) where there
-    are any for a method; otherwise the trials of its search, in which everything varies at once.
+    Of each method the first of these that varies something: trials of phase ``sensitivity`` (one
+    hyper-parameter varied, all else at its best); replicates of several variants of the method,
+    each tuned and trained anew at its own value (FairGrad with α = 1, 2, 5, 10 as four methods of
+    a study); the trials of its search, in which everything varies at once.
 
     Args:
         results: A loaded folder.
@@ -29,35 +36,15 @@ def fairness_sweep(results: Results) -> pd.DataFrame:
         values of the same parameter. Sorted by method, parameter, value.
     """
     finished = results.finished
+    chosen = finished[finished["phase"].isin(SOURCES)]
     tables = []
-    for method, everything in finished[finished["phase"].isin(["sensitivity", "search"])].groupby(
-        "method", sort=False
-    ):
-        own = everything[everything["phase"] == "sensitivity"]
-        phase = "search" if own.empty else "sensitivity"
-        own = everything[everything["phase"] == phase]
-        tested = own[[m.column("test") for m in results.metrics]].notna().all(axis=None)
-        split = "test" if tested else "validation"
-        scores = score(results, own, split).set_index(own.index)
-        for parameter in numeric_parameters(own, prefixes=("hp.",)):
-            values = pd.to_numeric(own[parameter])
-            moved = values.notna()
-            if phase == "sensitivity":
-                moved &= _varied_alone(own, parameter)
-            grouped = scores[moved].groupby(values[moved])[list(MEASURES)]
-            means, errors = grouped.mean(), grouped.sem().add_suffix("_se")
-            if len(means) < 2:
-                continue
-            front = nondominated(means[["delta_m", "delta_m_variance"]].to_numpy(), [False, False])
-            table = means.join(errors)
-            table["trials"] = grouped.size()
-            table["on_front"] = front
-            table["value"] = table.index.astype(np.float64)
-            table["method"] = method
-            table["parameter"] = parameter.removeprefix("hp.")
-            table["source"] = phase
-            table["split"] = split
-            tables.append(table)
+    for method, everything in chosen.groupby("method", sort=False):
+        for source in SOURCES:
+            own = everything[everything["phase"] == source]
+            found = list(_tables(results, str(method), own, source))
+            if found:
+                tables.extend(found)
+                break
     columns = [
         *("method", "parameter", "value", "source", "split", "trials", "on_front"),
         *(name for m in MEASURES for name in (m, f"{m}_se")),
@@ -67,29 +54,60 @@ def fairness_sweep(results: Results) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def fairness_sentence(sweep: pd.DataFrame) -> list[str]:
+def _tables(
+    results: Results, method: str, own: pd.DataFrame, source: str
+) -> Iterator[pd.DataFrame]:
+    """One table for each hyper-parameter that the trials vary."""
+    test = own[[metric.column("test") for metric in results.metrics]]
+    split = "test" if test.notna().all(axis=None) else "validation"
+    scores = score(results, own, split).set_index(own.index)
+    for parameter in numeric_parameters(own, prefixes=("hp.",)):
+        values = pd.to_numeric(own[parameter])
+        moved = values.notna()
+        if source in CONTROLLED:
+            moved &= _varied_alone(own, parameter)
+        grouped = scores[moved].groupby(values[moved])[list(MEASURES)]
+        means, errors = grouped.mean(), grouped.sem().add_suffix("_se")
+        if len(means) < 2:
+            continue
+        table = means.join(errors)
+        table["on_front"] = nondominated(means[["delta_m", "delta_m_variance"]], [False, False])
+        table["trials"] = grouped.size()
+        table["value"] = table.index.astype(np.float64)
+        table["method"] = method
+        table["parameter"] = parameter.removeprefix("hp.")
+        table["source"] = source
+        table["split"] = split
+        yield table
+
+
+def fairness_sentences(sweep: pd.DataFrame, label: Callable[[str], str] = str) -> list[str]:
     """For each method and hyper-parameter: the best value for performance and for fairness."""
     said = []
-    controlled = sweep[sweep["source"] == "sensitivity"]
+    controlled = sweep[sweep["source"].isin(CONTROLLED)]
     for (method, parameter), own in controlled.groupby(["method", "parameter"], sort=False):
         kept = own.dropna(subset=["delta_m", "delta_m_variance"])
         if kept.empty:
             continue
         best = kept.sort_values("delta_m", kind="stable").iloc[0]
         fair = kept.sort_values("delta_m_variance", kind="stable").iloc[0]
-        same = best["value"] == fair["value"]
         text = (
-            f"{method}: Δm is best at {parameter} = {best['value']:g} "
-            f"({best['delta_m']:.2f} %, variance {best['delta_m_variance']:.1f})"
+            f"{label(str(method))}: Δm is best at {parameter} = {best['value']:g} {_measured(best)}"
         )
         text += (
             ", where the drops are also most even."
-            if same
-            else f", the drops most even at {fair['value']:g} ({fair['delta_m']:.2f} %, variance "
-            f"{fair['delta_m_variance']:.1f})."
+            if best["value"] == fair["value"]
+            else f", the drops are most even at {fair['value']:g} {_measured(fair)}."
         )
         said.append(text)
     return said
+
+
+def _measured(row: pd.Series) -> str:
+    return (
+        f"({number(float(row['delta_m']), 2)} %, variance "
+        f"{number(float(row['delta_m_variance']), 1)})"
+    )
 
 
 def _varied_alone(trials: pd.DataFrame, parameter: str) -> pd.Series:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.results import Results
-from analysis.scores import EQUAL_WEIGHTING, MEASURES, final_scores, final_trials, score
+from analysis.scores import (
+    MEASURES,
+    equal_weighting_variant,
+    final_scores,
+    final_trials,
+    score,
+)
 from analysis.summary import mean_and_error
 from analysis.sweep import sweep_split, weight_sweep
 
@@ -26,7 +32,8 @@ def fixed_versus_dynamic(results: Results, measure: str = "delta_mtm") -> pd.Dat
     scores = final_scores(results)
     trained = final_trials(results)
     trained = trained[trained["phase"] == "fixed_weights"]
-    equal, equal_se = mean_and_error(scores.loc[scores["variant"] == EQUAL_WEIGHTING, measure])
+    reference = equal_weighting_variant(results)
+    equal, equal_se = mean_and_error(scores.loc[scores["variant"] == reference, measure])
     rows = []
     for source, trials in trained.groupby("source_method", sort=False):
         dynamic = scores[(scores["phase"] == "replicate") & (scores["variant"] == source)]

@@ -19,10 +19,11 @@ from analysis.measures import Floats, mean_per_task, relative_drops
 from analysis.results import Results
 from analysis.scores import (
     equal_weighting_values,
+    equal_weighting_variant,
     final_trials,
     stl_reference,
 )
-from analysis.sweep import sweep_split, weight_sweep
+from analysis.sweep import equal_point, front_trials, sweep_split, weight_sweep
 
 KINDS = ("tasks", "metrics", "losses")
 AHEAD, ON, BEHIND = "ahead", "on the front", "behind"
@@ -111,12 +112,13 @@ def standing(
         the mean point (see `pareto.distance_to_front`; positive is behind), ``low``, ``high``,
         ``dominates`` (sweep points whose mean it dominates), ``dominated_by``, ``verdict``: behind
         or ahead if the whole interval is on that side, else on the front; with one seed the
-        verdict is the sign's and ``low``, ``high`` are NaN. Empty without a weight sweep.
+        verdict is the sign's and ``low``, ``high`` are NaN. Equal weights are a point of the front
+        (`sweep.front_trials`) and so never ahead of it. Empty without a weight sweep.
 
     Source: the question is Xin et al.'s (2022); LDC-MTL paper, Figure 5 and Table 9.
     """
     columns = ["variant", "seeds", "distance", "low", "high", "dominates", "dominated_by"]
-    sweep = weight_sweep(results)
+    sweep = front_trials(results)
     final = final_trials(results)
     final = final[(final["status"] == "finished") & (final["phase"] != "baselines")]
     if sweep.empty or final.empty or len(results.tasks) < 2:
@@ -124,25 +126,29 @@ def standing(
     rng = np.random.default_rng(seed)
     points = objectives(results, sweep, kind)
     lower = [False] * len(points.names)
-    groups = [
-        group[~np.isnan(group).any(axis=1)]
-        for _, place in sweep.reset_index(drop=True).groupby("variant", sort=False).groups.items()
-        for group in [points.values[place]]
-    ]
-    groups = [group for group in groups if len(group)]
+    complete = ~np.isnan(points.values).any(axis=1)
+    names = sweep["variant"].astype(str).to_numpy()
+    groups = {name: points.values[complete & (names == name)] for name in dict.fromkeys(names)}
+    groups = {name: group for name, group in groups.items() if len(group)}
     if not groups:
         return pd.DataFrame(columns=[*columns, "verdict"])
-    front = np.stack([group.mean(axis=0) for group in groups])
-    fronts = np.stack([_resampled_means(group, resamples, rng) for group in groups], axis=1)
+    front = np.stack([group.mean(axis=0) for group in groups.values()])
+    fronts = np.stack(
+        [_resampled_means(group, resamples, rng) for group in groups.values()], axis=1
+    )
+    equal, own_point = equal_weighting_variant(results), equal_point(results)
     rows = []
     for variant, own in final.groupby("variant", sort=False):
         values = objectives(results, own, kind).values
         values = values[~np.isnan(values).any(axis=1)]
         if not len(values):
             continue
-        mean = values.mean(axis=0)
+        mean, moved = values.mean(axis=0), _resampled_means(values, resamples, rng)
+        if variant == equal and own_point in groups:
+            # A point of the front itself: the same trials on both sides, resampled as one.
+            place = list(groups).index(own_point)
+            mean, moved = front[place], fronts[:, place]
         distance = float(pareto.distance_to_front(mean[None], front, lower)[0])
-        moved = _resampled_means(values, resamples, rng)
         # d = max_f min_j (p_j - f_j) for every resample at once: all objectives are costs.
         distances = (moved[:, None, :] - fronts).min(axis=2).max(axis=1)
         low, high = expanded_percentiles(distances, len(values), level)
@@ -174,11 +180,12 @@ def hypervolumes(results: Results, kind: str = "tasks") -> pd.DataFrame:
     Returns:
         ``variant`` (``"weight sweep"`` for the front alone), ``hypervolume`` as a share of the box
         between the ideal and the reference point, and ``gain``: what the method's point adds.
-        Empty without a sweep or with more than 8 objectives (too slow to compute exactly).
+        With more than `pareto.EXACT_OBJECTIVES` objectives both are estimates. Empty without a
+        sweep or with more than `pareto.MOST_OBJECTIVES` objectives.
     """
     columns = ["variant", "hypervolume", "gain"]
     table = standing_points(results, kind)
-    if table.empty or len(table.columns) - 2 > 8:
+    if table.empty or len(table.columns) - 2 > pareto.MOST_OBJECTIVES:
         return pd.DataFrame(columns=columns)
     names = [name for name in table.columns if name not in ("variant", "phase")]
     costs = table[names].to_numpy()
@@ -189,7 +196,9 @@ def hypervolumes(results: Results, kind: str = "tasks") -> pd.DataFrame:
     alone = pareto.hypervolume(front, reference, lower) / box
     rows: list[dict[str, object]] = [{"variant": "weight sweep", "hypervolume": alone, "gain": 0.0}]
     for place in np.flatnonzero((table["phase"] != "weight_sweep").to_numpy()):
-        both = pareto.hypervolume(np.vstack([front, costs[place]]), reference, lower) / box
+        beaten = (front <= costs[place]).all(axis=1).any()
+        points = np.vstack([front, costs[place]])
+        both = alone if beaten else pareto.hypervolume(points, reference, lower) / box
         rows.append(
             {"variant": table["variant"].iloc[place], "hypervolume": both, "gain": both - alone}
         )
@@ -201,17 +210,27 @@ def standing_points(results: Results, kind: str = "tasks") -> pd.DataFrame:
 
     Empty without a weight sweep.
     """
+    if weight_sweep(results).empty:
+        return pd.DataFrame(columns=["variant", "phase"])
+    return mean_points(results, kind)
+
+
+def mean_points(results: Results, kind: str = "tasks") -> pd.DataFrame:
+    """As `standing_points`, but of the methods alone where no weights were swept.
+
+    Equal weights stand where the front has them, with the seeds of both.
+    """
     final = final_trials(results)
     final = final[(final["status"] == "finished") & (final["phase"] != "baselines")]
-    sweep = weight_sweep(results)
-    if sweep.empty:
-        return pd.DataFrame(columns=["variant", "phase"])
-    trials = pd.concat([sweep, final])
+    trials = pd.concat([front_trials(results), final])
     found = objectives(results, trials, kind)
     table = pd.DataFrame(found.values, columns=list(found.names))
     table.insert(0, "phase", trials["phase"].to_numpy())
     table.insert(0, "variant", trials["variant"].to_numpy())
     means = table.groupby(["variant", "phase"], sort=False).mean()
+    equal, point = (equal_weighting_variant(results), "replicate"), equal_point(results)
+    if equal in means.index and (point, "weight_sweep") in means.index:
+        means.loc[equal] = means.loc[(point, "weight_sweep")]
     return means.dropna().reset_index()
 
 
@@ -230,7 +249,9 @@ def _losses(results: Results, trials: pd.DataFrame) -> Objectives:
     rows = rows[rows["epoch"] == rows["best_epoch"]].set_index("trial_id")[columns]
     swept = rows.reindex(weight_sweep(results)["trial_id"]).to_numpy(dtype=np.float64)
     values = rows.reindex(trials["trial_id"]).to_numpy(dtype=np.float64)
-    base = np.nanmean(swept if len(swept) else values, axis=0)
+    known = swept if len(swept) else values
+    count = (~np.isnan(known)).sum(axis=0)
+    base = np.where(count > 0, np.nansum(known, axis=0) / np.maximum(count, 1), np.nan)
     return Objectives(
         results.tasks,
         relative_drops(values, base, [False] * len(columns)),

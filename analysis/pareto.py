@@ -87,6 +87,12 @@ def reference_point(
     return np.asarray(np.where(np.asarray(higher_is_better, dtype=bool), -worst, worst))
 
 
+EXACT_OBJECTIVES, MOST_OBJECTIVES = 8, 31
+"""With more objectives an exact hypervolume takes too long and is estimated; moocore's most."""
+DIRECTIONS = 10_000
+"""Directions of an estimate; its relative error is then a few percent at most."""
+
+
 def hypervolume(values: ArrayLike, reference: ArrayLike, higher_is_better: Sequence[bool]) -> float:
     """Volume that a set of points dominates up to a reference point.
 
@@ -97,16 +103,29 @@ def hypervolume(values: ArrayLike, reference: ArrayLike, higher_is_better: Seque
 
     Returns:
         The volume, in the product of the objectives' units; 0 for no point better than the
-        reference in every objective.
+        reference in every objective. With more than `EXACT_OBJECTIVES` objectives an estimate by
+        polar coordinates on a fixed low-discrepancy set of directions.
 
     Raises:
-        AnalysisError: A shape does not match.
+        AnalysisError: A shape does not match, or there are more than `MOST_OBJECTIVES` objectives.
+
+    Source: Deng and Zhang, "Approximating hypervolume and hypervolume contributions using polar
+    coordinate", 2019 (estimate).
     """
+    if len(higher_is_better) > MOST_OBJECTIVES:
+        raise AnalysisError(
+            f"A hypervolume needs at most {MOST_OBJECTIVES} objectives, not "
+            f"{len(higher_is_better)}."
+        )
     costs = _costs(values, higher_is_better)
     worst = _costs(np.atleast_2d(np.asarray(reference, dtype=np.float64)), higher_is_better)[0]
     costs = costs[~np.isnan(costs).any(axis=1)]
     costs = costs[(costs < worst).all(axis=1)]
-    return float(moocore.hypervolume(costs, ref=worst)) if len(costs) else 0.0
+    if not len(costs):
+        return 0.0
+    if costs.shape[1] > EXACT_OBJECTIVES:
+        return float(moocore.hv_approx(costs, ref=worst, nsamples=DIRECTIONS, method="DZ2019-HW"))
+    return float(moocore.hypervolume(costs, ref=worst))
 
 
 def attainment(

@@ -41,8 +41,8 @@ WALL_TIME = (
 )
 """Said wherever times are compared."""
 
-EQUAL_WEIGHTING = "ls"
-"""The variant that weighs all tasks equally: the reference of `measures.delta_p`."""
+LINEAR_SCALARISATION = "ls"
+"""The method that weighs tasks as it is told, by default equally."""
 
 DESCRIPTORS = ["trial_id", "phase", "method", "variant", "source_method", "seed"]
 
@@ -128,7 +128,7 @@ def score(
         split: ``"test"`` or ``"validation"``.
         reference: Single-task values; by default `stl_reference` on the same split.
         equal_weighting: Values of equal weighting, shape (M,); by default the mean over the
-            finished replicates of `EQUAL_WEIGHTING`.
+            finished replicates of equal weighting.
 
     Returns:
         One row for each trial: who it is, ``drop.<task>`` in percent, and a column for each of
@@ -141,17 +141,15 @@ def score(
     task_of = [metric.task for metric in results.metrics]
     columns = [metric.column(split) for metric in results.metrics]
     values = trials[columns].to_numpy(dtype=np.float64)
-    table = trials[DESCRIPTORS].reset_index(drop=True).copy()
     drops = measures.relative_drops(values, reference.values, higher)
-    for task, drop in zip(results.tasks, measures.mean_per_task(drops, task_of).T, strict=True):
-        table[f"drop.{task}"] = drop
+    per_task = measures.mean_per_task(drops, task_of).T
+    found = {f"drop.{task}": drop for task, drop in zip(results.tasks, per_task, strict=True)}
     from_drops = measures_of_drops(drops, task_of)
     from_drops["delta_p"] = measures.delta_p(values, equal_weighting, higher, task_of)
-    for name in MEASURES:
-        table[name] = from_drops[name]
-    for column, column_values in zip(columns, values.T, strict=True):
-        table[column] = column_values
-    return table
+    found |= {name: from_drops[name] for name in MEASURES}
+    found |= dict(zip(columns, values.T, strict=True))
+    described = trials[DESCRIPTORS].reset_index(drop=True)
+    return pd.concat([described, pd.DataFrame(found, index=described.index)], axis=1)
 
 
 def measures_of_drops(drops: measures.Floats, task_of: Sequence[str]) -> dict[str, measures.Floats]:
@@ -188,16 +186,30 @@ def final_scores(results: Results, split: str = "test") -> pd.DataFrame:
     return score(results, multi_task, split)
 
 
-def equal_weighting_values(results: Results, split: str = "test") -> measures.Floats:
-    """Mean metrics of the finished replicates of equal weighting, shape (M,); NaN without any.
+def equal_weighting_trials(results: Results) -> pd.DataFrame:
+    """Finished replicates of the first variant of linear scalarisation that weighs tasks equally.
 
     Replicates whose static weights were searched, so that they are not equal, do not count.
     """
     finished = results.finished
-    rows = finished[(finished["phase"] == "replicate") & (finished["variant"] == EQUAL_WEIGHTING)]
+    rows = finished[
+        (finished["phase"] == "replicate") & (finished["method"] == LINEAR_SCALARISATION)
+    ]
     weights = rows[[column for column in rows.columns if str(column).startswith("hp.weights.")]]
     if not weights.empty:
         rows = rows[~(weights.nunique(axis=1) > 1).to_numpy()]
+    return rows[rows["variant"] == rows["variant"].iloc[0]] if len(rows) else rows
+
+
+def equal_weighting_variant(results: Results) -> str | None:
+    """The variant whose replicates are the reference of `measures.delta_p`; None without any."""
+    rows = equal_weighting_trials(results)
+    return str(rows["variant"].iloc[0]) if len(rows) else None
+
+
+def equal_weighting_values(results: Results, split: str = "test") -> measures.Floats:
+    """Mean metrics of `equal_weighting_trials`, shape (M,); NaN without any."""
+    rows = equal_weighting_trials(results)
     values = rows[[metric.column(split) for metric in results.metrics]].to_numpy(dtype=np.float64)
     if not len(values):
         return np.full(len(results.metrics), np.nan)

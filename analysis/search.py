@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestRegressor
-from sklearn.inspection import permutation_importance
+from sklearn.model_selection import KFold
 
+from analysis.measures import Floats
 from analysis.objective import numeric_parameters, search_objective
 from analysis.results import Metric, Results
 
 FEWEST_CONFIGURATIONS = 8
 """Fewer configurations than this say nothing about importance."""
+FOLDS, REPEATS = 4, 5
+"""Parts that are held out in turn for importance; permutations of each column."""
 PREFIXES = ("hp.", "training.")
 
 
@@ -143,8 +146,9 @@ def response_curves(results: Results) -> pd.DataFrame:
 def importance(results: Results, *, trees: int = 100, seed: int = 0) -> pd.DataFrame:
     """How much of the objective's variation each hyper-parameter explains, for every method.
 
-    A random forest predicts the rank of the objective from the parameters; importance is the loss
-    of out-of-sample accuracy when one parameter is permuted. Ranks, because a few terrible
+    A random forest predicts the rank of the objective from the parameters; importance is the gain
+    in squared error, on configurations that the forest was not fitted to, when one parameter is
+    permuted. Ranks, because a few terrible
     configurations would otherwise decide everything.
 
     Args:
@@ -154,8 +158,8 @@ def importance(results: Results, *, trees: int = 100, seed: int = 0) -> pd.DataF
 
     Returns:
         ``name``, ``parameter``, ``importance`` (shares that sum to 1 for each method; 0 where
-        permuting does no harm), ``explained`` (out-of-bag R² of the forest on ranks: below about
-        0.2 the shares mean little), ``configurations``. Methods with fewer than
+        permuting does no harm), ``explained`` (R² of the forest on held-out ranks: below about 0.2
+        the shares mean little), ``configurations``. Methods with fewer than
         `FEWEST_CONFIGURATIONS` finished configurations are left out.
 
     Source: Breiman, "Random forests", 2001 (permutation importance).
@@ -168,27 +172,43 @@ def importance(results: Results, *, trees: int = 100, seed: int = 0) -> pd.DataF
             continue
         inputs = found[parameters].astype(np.float64)
         inputs = inputs.fillna(inputs.median())
-        target = found["objective"].rank()
-        forest = RandomForestRegressor(
-            trees, min_samples_leaf=2, oob_score=True, random_state=seed, n_jobs=1
-        ).fit(inputs.to_numpy(), target.to_numpy())
-        harm = permutation_importance(
-            forest, inputs.to_numpy(), target.to_numpy(), n_repeats=5, random_state=seed, n_jobs=1
-        ).importances_mean
-        harm = np.maximum(harm, 0.0)
+        harm, explained = _held_out_harm(
+            np.asarray(inputs, dtype=np.float64),
+            np.asarray(found["objective"].rank(), dtype=np.float64),
+            trees,
+            seed,
+        )
         shares = harm / harm.sum() if harm.sum() > 0 else harm
         rows.extend(
             {
                 "name": tuned.name,
                 "parameter": parameter,
                 "importance": float(share),
-                "explained": float(forest.oob_score_),
+                "explained": explained,
                 "configurations": len(found),
             }
             for parameter, share in zip(parameters, shares, strict=True)
         )
     columns = ["name", "parameter", "importance", "explained", "configurations"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _held_out_harm(inputs: Floats, target: Floats, trees: int, seed: int) -> tuple[Floats, float]:
+    """Squared error that permuting each column adds on held-out rows, and the R² without it."""
+    rng = np.random.default_rng(seed)
+    harm, missed = np.zeros(inputs.shape[1]), 0.0
+    for fitted, held in KFold(FOLDS, shuffle=True, random_state=seed).split(inputs):
+        forest = RandomForestRegressor(trees, min_samples_leaf=2, random_state=seed, n_jobs=1)
+        forest.fit(inputs[fitted], target[fitted])
+        rows = np.tile(inputs[held], (1 + REPEATS * inputs.shape[1], 1, 1))
+        for place in range(1, len(rows)):
+            column = (place - 1) // REPEATS
+            rows[place, :, column] = rng.permutation(rows[place, :, column])
+        predicted = forest.predict(rows.reshape(-1, inputs.shape[1])).reshape(len(rows), -1)
+        errors = ((predicted - target[held]) ** 2).sum(axis=1)
+        missed += float(errors[0])
+        harm += errors[1:].reshape(-1, REPEATS).mean(axis=1) - errors[0]
+    return np.maximum(harm, 0.0), 1.0 - missed / float(((target - target.mean()) ** 2).sum())
 
 
 def best_and_neighbours(results: Results, neighbours: int = 3) -> pd.DataFrame:

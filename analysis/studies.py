@@ -12,7 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from analysis.errors import AnalysisError
-from analysis.results import Results, load
+from analysis.loading import load
+from analysis.planned import planned_methods
+from analysis.results import Results
 from analysis.scores import MEASURES
 from analysis.statistics import RankTest, block_table, paired_tests, rank_test
 from analysis.summary import summarise
@@ -55,7 +57,21 @@ class Comparison:
     @cached_property
     def common(self) -> pd.DataFrame:
         """One row for each study, one column for each method that all studies have."""
-        return self.table.dropna(axis=0).T
+        return self.table[self.comparable].dropna(axis=0).T
+
+    @cached_property
+    def comparable(self) -> list[str]:
+        """The studies in which at least one method has the measure."""
+        return [str(name) for name in self.table.columns if self.table[name].notna().any()]
+
+    @cached_property
+    def ambiguous(self) -> list[str]:
+        """Variants that are one method in one study and another method in another."""
+        named: dict[str, set[str]] = {}
+        for results in self.studies.values():
+            for variant, method in planned_methods(results).items():
+                named.setdefault(variant, set()).add(method)
+        return [variant for variant, methods in named.items() if len(methods) > 1]
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -83,7 +99,9 @@ class Comparison:
     def seed_blocks(self) -> pd.DataFrame:
         """Seeds of all studies, for the methods that all of them have."""
         blocks = {
-            name: block_table(results, self.measure) for name, results in self.studies.items()
+            name: block_table(results, self.measure)
+            for name, results in self.studies.items()
+            if name in self.comparable
         }
         stacked = pd.concat(blocks, join="inner") if blocks else pd.DataFrame()
         return stacked.dropna(axis=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.results import Results
-from analysis.scores import EQUAL_WEIGHTING, final_trials
+from analysis.scores import equal_weighting_variant, final_trials
 from analysis.summary import summarise
 from analysis.weights import normalised_weights, weight_columns
 
@@ -44,7 +44,7 @@ def similarity_and_gain(results: Results) -> dict[str, float]:
     table = gradient_similarity(results)
     summary = summarise(results)
     methods = summary[summary["kind"] == "method"].set_index("variant")["delta_mtm"].dropna()
-    equal = methods.get(EQUAL_WEIGHTING, np.nan)
+    equal = methods.get(equal_weighting_variant(results), np.nan)
     return {
         "similarity": float(table["mean"].mean()) if len(table) else np.nan,
         "gain": float(methods.max() - equal) if len(methods) else np.nan,
@@ -174,7 +174,7 @@ def relative_time(results: Results) -> pd.DataFrame:
     final = final[(final["status"] == "finished") & (final["phase"] == "replicate")]
     seconds = final.groupby("variant", sort=False)["seconds_per_epoch"].mean()
     table = pd.DataFrame({"seconds": seconds})
-    table["relative"] = seconds / seconds.get(EQUAL_WEIGHTING, np.nan)
+    table["relative"] = seconds / seconds.get(equal_weighting_variant(results), np.nan)
     epochs = _replicate_epochs(results)
     table["solve_share"] = np.nan
     if {"solve_seconds", "train_seconds"} <= set(epochs.columns):

@@ -87,6 +87,8 @@ def extract_fixed_weights(
 ) -> pd.Series:
     """Fixed weights of a dynamic method: normalised, averaged over seeds, smoothed, last value.
 
+    Seeds of different length count up to the last epoch that all of them reached.
+
     Args:
         results: A loaded folder.
         variant: A method with effective weights.
@@ -99,7 +101,8 @@ def extract_fixed_weights(
         One weight for each task; they sum to 1.
 
     Raises:
-        AnalysisError: The variant has no effective weights in that phase and configuration.
+        AnalysisError: The variant has no effective weights in that phase and configuration, or one
+            that averages to less than 0, which is no static weight.
 
     Source: "Uniform Loss vs. Specialized Optimization", section 3.5.
     """
@@ -120,6 +123,12 @@ def extract_fixed_weights(
             f"{variant!r} has no effective weights in phase {phase!r}; variants that do: {valid}."
         )
     columns = weight_columns(results)
-    mean = own.groupby("epoch")[columns].mean().sort_index()
+    shared = own.groupby("trial_id")["epoch"].max().min()
+    mean = own[own["epoch"] <= shared].groupby("epoch")[columns].mean().sort_index()
     last = moving_average(mean.to_numpy(), beta)[-1]
+    if not (last >= 0).all():
+        raise AnalysisError(
+            f"An effective weight of {variant!r} averages to {last.min():.3g}, and a static weight "
+            "is at least 0."
+        )
     return pd.Series(last / last.sum(), index=list(results.tasks), name=variant)

@@ -252,10 +252,12 @@ def report(
     from sweeps.rebuild import rebuild
     from sweeps.show import summary_table
 
-    path = rebuild(folder)
+    rebuilt = rebuild(folder)
     console = _console()
     console.print(summary_table(folder))
-    console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    for note in rebuilt.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {rebuilt.report}", markup=False, highlight=False, soft_wrap=True)
 
 
 # ------------------------------------------------------------------ methods, problems

@@ -17,6 +17,7 @@ from analysis.figures import (
     forest,
     parallel,
     scatter_matrix,
+    space,
     trade_off,
     tuning,
     weights,
@@ -48,6 +49,13 @@ class DrawnFigure:
 
 FIGURES: tuple[FigureSpec, ...] = (
     FigureSpec("trade_off", "Trade-off between tasks", trade_off.CAPTION, trade_off.draw),
+    FigureSpec("space", "Three tasks as a space", space.CAPTION, space.draw),
+    FigureSpec(
+        "trade_off_losses",
+        "Trade-off between the tasks' losses",
+        trade_off.LOSSES_CAPTION,
+        trade_off.draw_losses,
+    ),
     FigureSpec("parallel", "Drops of all tasks", parallel.CAPTION, parallel.draw),
     FigureSpec(
         "scatter_matrix", "Every pair of tasks", scatter_matrix.CAPTION, scatter_matrix.draw

@@ -7,7 +7,12 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import Style, new_figure, styles
 from analysis.results import Results
-from analysis.scores import EQUAL_WEIGHTING, MEASURE_LABELS, MEASURES, final_scores
+from analysis.scores import (
+    MEASURE_LABELS,
+    MEASURES,
+    equal_weighting_variant,
+    final_scores,
+)
 
 CAPTION = (
     "Δmtm of every seed on the test split, best median left; higher is better, 0 is single-task. "
@@ -45,8 +50,9 @@ def draw(results: Results, measure: str = "delta_mtm") -> Figure | None:
         patch.set_alpha(1.0 if style.hollow else 0.45)
         shift = np.linspace(-0.12, 0.12, len(sample)) if len(sample) > 1 else np.zeros(1)
         ax.scatter(place + shift, np.sort(sample), s=12, color=style.colour, zorder=4)
-    if EQUAL_WEIGHTING in order:
-        ax.axhline(medians[EQUAL_WEIGHTING], color="#C1121F", lw=1.2, zorder=1)
+    reference = equal_weighting_variant(results)
+    if reference is not None and reference in order:
+        ax.axhline(medians[reference], color="#C1121F", lw=1.2, zorder=1)
     labels = [results.label(str(name)) for name in order]
     ax.set_xticks(range(1, len(order) + 1), labels)
     if len(order) > 5:

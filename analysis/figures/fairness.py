@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.fairness import fairness_sweep
+from analysis.fairness import CONTROLLED, fairness_sweep
 from analysis.figures.style import COLOURS, GREY, logarithmic_axis, new_figure
 from analysis.results import Results
 from analysis.scores import MEASURE_LABELS
@@ -14,8 +14,9 @@ from analysis.scores import MEASURE_LABELS
 CAPTION = (
     "Left: mean drop and drop of the worst task against the hyper-parameter. Middle: variance of "
     "the drops. Right: the fairness–performance front over its values (numbers); filled points are "
-    "not dominated. Joined points: trials in which only this hyper-parameter varies; points "
-    "without a line: search trials, in which everything varies. (Table 5 of the FairGrad paper as "
+    "not dominated. Joined points: trials in which only this hyper-parameter varies, or replicates "
+    "tuned anew at each value; points without a line: search trials, in which everything varies. "
+    "(Table 5 of the FairGrad paper as "
     "a figure.)"
 )
 MOST_ROWS = 6
@@ -28,7 +29,7 @@ def draw(results: Results) -> Figure | None:
         return None
     groups = sorted(
         (group for _, group in sweep.groupby(["method", "parameter"], sort=False)),
-        key=lambda group: group["source"].iloc[0] != "sensitivity",
+        key=lambda group: group["source"].iloc[0] not in CONTROLLED,
     )[:MOST_ROWS]
     groups = [group for group in groups if len(group) >= 3]
     if not groups:
@@ -42,7 +43,7 @@ def draw(results: Results) -> Figure | None:
 
 def _row(axes: list[Axes], group: pd.DataFrame, results: Results) -> None:
     left, middle, right = axes
-    controlled = group["source"].iloc[0] == "sensitivity"
+    controlled = group["source"].iloc[0] in CONTROLLED
     values = group["value"]
     name = f"{results.label(str(group['method'].iloc[0]))}: {group['parameter'].iloc[0]}"
     line = "-" if controlled else "none"

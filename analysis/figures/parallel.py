@@ -9,7 +9,7 @@ from analysis.figures.style import GREY, Style, new_figure, styles
 from analysis.front import objectives
 from analysis.results import Results
 from analysis.scores import final_trials
-from analysis.sweep import weight_sweep
+from analysis.sweep import front_trials
 
 CAPTION = (
     "Mean relative drop of each task, lower is better, 0 (dashed) is the reference. Grey: linear "
@@ -30,7 +30,7 @@ def draw(results: Results) -> Figure | None:
     figure = new_figure(max(6.4, 0.75 * len(tasks) + 2.5), 4.4)
     ax = figure.subplots()
     places = np.arange(len(tasks))
-    sweep = weight_sweep(results)
+    sweep = front_trials(results)
     if not sweep.empty:
         swept = objectives(results, sweep).values
         variants = sweep["variant"].to_numpy()

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.figures.style import GREY, Style, new_figure, styles
 from analysis.figures.trade_off import MOST_TASKS
-from analysis.front import standing_points
+from analysis.front import mean_points
 from analysis.results import Results
 
 CAPTION = (
     "Mean relative drop of every pair of tasks, lower and further left is better. Grey: linear "
-    "scalarisation with swept weights; markers: methods."
+    "scalarisation with swept weights; markers: methods. Of more than eight tasks the eight whose "
+    "drops differ most are shown."
 )
 LARGEST = 8
 
 
 def draw(results: Results) -> Figure | None:
-    """Lower triangle of panels; None for few or very many tasks or without a weight sweep."""
-    tasks = results.tasks
-    if not MOST_TASKS < len(tasks) <= LARGEST:
+    """Lower triangle of panels; None for few tasks or without results."""
+    if len(results.tasks) <= MOST_TASKS:
         return None
-    table = standing_points(results)
+    table = mean_points(results)
     if table.empty:
         return None
+    tasks = shown_tasks(results, table)
     count = len(tasks) - 1
     side = 1.6 if count <= 6 else 1.05
     figure = new_figure(side * count + 1.2, side * count + 1.0)
@@ -50,6 +52,19 @@ def draw(results: Results) -> Figure | None:
                 ax.set_xlabel(x, fontsize=8)
             if j == 0:
                 ax.set_ylabel(y, fontsize=8)
+    if len(tasks) < len(results.tasks):
+        figure.suptitle(
+            f"the {len(tasks)} of {len(results.tasks)} tasks that differ most between the points",
+            fontsize=9,
+        )
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", bbox_to_anchor=(0.98, 0.98))
     return figure
+
+
+def shown_tasks(results: Results, table: pd.DataFrame) -> list[str]:
+    """At most `LARGEST` tasks, those with the largest spread of drops, in the study's order."""
+    tasks = list(results.tasks)
+    widest = table[tasks].std().fillna(0.0).sort_values(ascending=False, kind="stable")
+    kept = set(widest.index[:LARGEST])
+    return [task for task in tasks if task in kept]

@@ -11,24 +11,30 @@ from matplotlib.figure import Figure
 
 from analysis import pareto
 from analysis.figures.style import GREY, Style, new_figure, styles
+from analysis.loss_view import loss_view
 from analysis.results import Metric, Results
 from analysis.scores import final_trials, stl_reference
-from analysis.sweep import sweep_split, weight_sweep
+from analysis.sweep import front_trials, sweep_split, weight_sweep
 
 CAPTION = (
     "Main metric of each pair of tasks; the better corner is marked. Grey: linear scalarisation "
-    "with swept weights (small: seeds, line: front of the means, band: between what the best seeds "
-    "and what all seeds reach). Markers: mean of each method with its standard error; hollow: "
-    "trained with the fixed weights extracted from it. Dashed: single-task."
+    "with swept and equal weights (small: seeds, line: front of the means, band: between what the "
+    "best seeds and what all seeds of the sweep reach). Markers: mean of each method with its "
+    "standard error; hollow: trained with the fixed weights extracted from it. Dashed: single-task."
+)
+LOSSES_CAPTION = (
+    "As the trade-off between metrics, with the validation loss of each task at the epoch that was "
+    "selected. Dashed: single-task models."
 )
 MOST_TASKS = 4
 
 
-def draw(results: Results) -> Figure | None:
+def draw(results: Results, split: str | None = None) -> Figure | None:
     """One panel for each pair of tasks.
 
     Args:
         results: A loaded folder.
+        split: Split of the values; by default the one on which the weight sweep was evaluated.
 
     Returns:
         The figure, or None for one task, for more than four (see `parallel`), or without results.
@@ -36,7 +42,7 @@ def draw(results: Results) -> Figure | None:
     metrics = results.main_metrics
     if not 2 <= len(metrics) <= MOST_TASKS:
         return None
-    split = sweep_split(results)
+    split = sweep_split(results) if split is None else split
     final = final_trials(results)
     final = final[(final["status"] == "finished") & (final["phase"] != "baselines")]
     if final.empty:
@@ -56,6 +62,16 @@ def draw(results: Results) -> Figure | None:
     else:
         figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=9)
     return figure
+
+
+def draw_losses(results: Results) -> Figure | None:
+    """The same for validation losses; None where the epochs have none."""
+    view = loss_view(results)
+    columns = [metric.column("validation") for metric in view.metrics]
+    final = final_trials(view)
+    if final.loc[final["phase"] != "baselines", columns].isna().all(axis=None):
+        return None
+    return draw(view, split="validation")
 
 
 def _panel(
@@ -91,7 +107,7 @@ def _panel(
 
 
 def _front(ax: Axes, results: Results, x: Metric, y: Metric, split: str) -> None:
-    sweep = weight_sweep(results)
+    sweep = front_trials(results)
     columns = [x.column(split), y.column(split)]
     higher = [x.higher_is_better, y.higher_is_better]
     sweep = sweep.dropna(subset=columns)
@@ -100,8 +116,9 @@ def _front(ax: Axes, results: Results, x: Metric, y: Metric, split: str) -> None
     ax.scatter(sweep[columns[0]], sweep[columns[1]], s=7, color=GREY, alpha=0.45, lw=0, zorder=2)
     means = sweep.groupby("variant")[columns].mean()
     front = pareto.pareto_front(means, columns, higher)
-    if sweep["seed"].nunique() > 1:
-        _band(ax, sweep[columns].to_numpy(), sweep["seed"].tolist(), higher)
+    swept = weight_sweep(results).dropna(subset=columns)
+    if swept["seed"].nunique() > 1:
+        _band(ax, swept[columns].to_numpy(), swept["seed"].tolist(), higher)
     rest = means.drop(front.index)
     ax.scatter(
         rest[columns[0]], rest[columns[1]], s=22, facecolors="none", edgecolors=GREY, zorder=3

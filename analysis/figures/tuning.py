@@ -20,10 +20,12 @@ RESPONSE_CAPTION = (
 )
 IMPORTANCE_CAPTION = (
     "Share of the explained variation of the objective's rank that each hyper-parameter accounts "
-    "for (permutation importance of a random forest); in brackets how much the forest explains out "
-    "of bag."
+    "for (permutation importance of a random forest); in brackets how much the forest explains of "
+    "configurations that it was not fitted to."
 )
 MOST_ROWS = 12
+MOST_NAMES = 20
+"""With more curves in one panel their names would hide them."""
 
 
 def draw_best_so_far(results: Results) -> Figure | None:
@@ -50,7 +52,8 @@ def draw_best_so_far(results: Results) -> Figure | None:
             )  # fmt: skip
         ax.set_xlabel("configurations tried")
         ax.set_ylabel("scaled objective" if scaled else f"best {part['objective'].iloc[0]}")
-        ax.legend(fontsize=8, loc="lower right")
+        if part["name"].nunique() <= MOST_NAMES:
+            ax.legend(fontsize=8, loc="lower right")
         if not scaled:
             values = part["best"].to_numpy()
             ax.set_ylim(*_cut(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import COLOURS, DASHES, GREY, new_figure
 from analysis.results import Results
@@ -48,6 +49,7 @@ def draw(results: Results) -> Figure | None:
             ax.fill_between(epochs, centre - band, centre + band, color=colour, alpha=0.18, lw=0)
             ax.plot(epochs, smooth[:, k], color=colour, ls=":", lw=1.5)
         ax.set_title(results.label(variant))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     for ax in axes[len(moving) :]:
         ax.set_axis_off()
     for ax in axes[max(0, len(moving) - across) : len(moving)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,15 @@ from typing import Any
 import yaml
 
 from analysis.figures import draw_all
-from analysis.report.findings import findings, warnings
+from analysis.loading import load
+from analysis.report.cautions import warnings
+from analysis.report.findings import findings
 from analysis.report.methods_text import methods_text
 from analysis.report.page import Page, render
 from analysis.report.payload import payload
 from analysis.report.sections import sections
 from analysis.report.study import StudyAnalysis
-from analysis.results import Results, load
+from analysis.results import Results
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def write_report(results_dir: str | Path) -> ReportPaths:
+def write_report(results_dir: str | Path, *, notes: Sequence[str] = ()) -> ReportPaths:
     """Analyse a results folder and write ``summary.csv``, ``figures/`` and ``report.html`` into it.
 
     What is wrong with the folder but leaves it usable is said in the report, which then shows what
@@ -36,6 +38,7 @@ def write_report(results_dir: str | Path) -> ReportPaths:
 
     Args:
         results_dir: A results folder.
+        notes: Sentences about the folder that the report must say, besides what `load` finds.
 
     Returns:
         The files written.
@@ -53,7 +56,7 @@ def write_report(results_dir: str | Path) -> ReportPaths:
         subtitle=_subtitle(results),
         findings=findings(study),
         warnings=warnings(study),
-        problems=results.problems,
+        problems=(*notes, *results.problems),
         sections=sections(study, {figure.spec.name: figure for figure in drawn}),
         methods_text=methods_text(study),
         facts=_facts(results),

@@ -17,10 +17,12 @@ from analysis.figures.style import COLOURS, GREY, look, new_figure, save
 from analysis.report.findings import Finding
 from analysis.report.page import Page, render
 from analysis.report.sections import Section
+from analysis.report.study_tables import PAIRS_CAPTION, pair_columns
 from analysis.report.tables import Column, Table
 from analysis.scores import MEASURE_LABELS, MEASURES
 from analysis.statistics import RankTest
 from analysis.studies import Comparison, load_studies
+from analysis.wording import counted
 
 RANKS_CAPTION = (
     "Mean rank of each method over studies, best left. Bars join methods whose mean ranks differ "
@@ -101,13 +103,14 @@ def compare(
 def _findings(comparison: Comparison) -> list[Finding]:
     ranks = comparison.ranks.dropna(subset=["mean_rank"])
     if ranks.empty:
-        return []
-    label, count = comparison.labels, len(comparison.studies)
+        text = f"No method of any study has a value of {MEASURE_LABELS[comparison.measure]}, so "
+        return [Finding(text + "nothing can be compared by it.", "values")]
+    label, count = comparison.labels, len(comparison.comparable)
     complete = ranks[ranks["studies"] == count]
     shown = complete if len(complete) else ranks
     best = shown.index[0]
     text = f"{label[str(best)]} has the best mean rank, {shown['mean_rank'].iloc[0]:.2f} over "
-    text += f"{count} studies"
+    text += f"{counted(count, 'study', 'studies')}"
     if len(shown) > 1:
         text += f"; {label[str(shown.index[1])]} follows with {shown['mean_rank'].iloc[1]:.2f}"
     said = [Finding(text + ".", "ranks")]
@@ -123,11 +126,10 @@ def _findings(comparison: Comparison) -> list[Finding]:
                 "figure-ranks_over_studies",
             )
         )
-    winners = comparison.table.idxmax() if MEASURES[comparison.measure] else None
-    if winners is not None and winners.notna().all():
-        counts = winners.value_counts()
-        listed = ", ".join(f"{label[str(name)]} {number}" for name, number in counts.items())
-        said.append(Finding(f"Best in so many of the studies: {listed}.", "values"))
+    table = comparison.table[comparison.comparable]
+    winners = table.idxmax() if MEASURES[comparison.measure] else table.idxmin()
+    listed = ", ".join(f"{label[str(name)]} {n}" for name, n in winners.value_counts().items())
+    said.append(Finding(f"Best in so many of the studies: {listed}.", "values"))
     if not np.isnan(comparison.similarity_correlation):
         said.append(
             Finding(
@@ -140,8 +142,18 @@ def _findings(comparison: Comparison) -> list[Finding]:
 
 
 def _warnings(comparison: Comparison) -> list[str]:
-    count = len(comparison.studies)
-    found = []
+    count = len(comparison.comparable)
+    found = [
+        f"No method of {name} has a value of {MEASURE_LABELS[comparison.measure]}: the study is "
+        "left out of ranks and tests."
+        for name in comparison.studies
+        if name not in comparison.comparable
+    ]
+    if comparison.ambiguous:
+        found.append(
+            f"One name, several methods: {', '.join(comparison.ambiguous)} stands for different "
+            "methods in different studies, so its ranks mix them."
+        )
     partial = comparison.ranks[comparison.ranks["studies"] < count]
     if not partial.empty:
         names = ", ".join(comparison.labels[str(name)] for name in partial.index)
@@ -192,6 +204,8 @@ def _sections(comparison: Comparison, drawn: list[DrawnFigure]) -> list[Section]
     ):
         if test is not None:
             tables.append(_test_table(name, title, test, comparison))
+    if not comparison.pairs.empty:
+        tables.append(_pairs_table(comparison))
     link = Table(
         "similarity",
         "Gradient similarity and gain",
@@ -221,6 +235,21 @@ def _test_table(name: str, title: str, test: RankTest, comparison: Comparison) -
         f"{test.blocks} blocks: χ² = {test.statistic:.2f}, p = {test.p_value:.3g}, critical "
         f"difference {test.critical_difference:.2f}.",
         row_variant="variant",
+    )
+
+
+def _pairs_table(comparison: Comparison) -> Table:
+    frame = comparison.pairs.assign(
+        one=[comparison.labels[str(name)] for name in comparison.pairs["first"]],
+        two=[comparison.labels[str(name)] for name in comparison.pairs["second"]],
+    )
+    return Table(
+        "pairs",
+        "Every two methods over studies",
+        frame,
+        pair_columns(MEASURE_LABELS[comparison.measure], "studies needed"),
+        f"{PAIRS_CAPTION} Paired over the {len(comparison.common)} studies' means.",
+        long=True,
     )
 
 

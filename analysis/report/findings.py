@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.fairness import fairness_sentences
 from analysis.front import AHEAD, BEHIND
 from analysis.planned import untried_methods, untried_phases
 from analysis.report.study import StudyAnalysis
-from analysis.report.tables import number
-from analysis.scores import EQUAL_WEIGHTING
+from analysis.scores import equal_weighting_variant
 from analysis.statistics import detectable_effect
 from analysis.sweep import weight_sweep
+from analysis.wording import counted, joined, number
 
 NAMES = {"delta_mtm": "Δmtm", "delta_p": "Δp"}
 
@@ -34,70 +35,14 @@ def findings(study: StudyAnalysis) -> list[Finding]:
         _separated(study),
         _against_equal(study),
         _against_sweep(study),
+        _against_sweep_by_losses(study),
         *_fixed(study),
         _fairest(study),
+        *_sensitivity(study),
         _similarity(study),
         _wrong(study),
     ]
     return [finding for finding in said if finding is not None]
-
-
-def warnings(study: StudyAnalysis) -> list[str]:
-    """What weakens the evidence."""
-    results, summary = study.results, study.summary
-    found = list(study.reference.problems)
-    if results.manifest.get("fixture"):
-        found.append(
-            "The data of this study is a generated fixture: the numbers say nothing about the "
-            "real data set."
-        )
-    notices = [str(notice) for notice in results.manifest.get("notices") or []]
-    found.extend(f"{notice[:1].upper()}{notice[1:]}." for notice in notices if notice)
-    methods = summary[summary["kind"] == "method"]
-    lonely = methods[methods["seeds"] == 1]
-    silent = methods[(methods["seeds"] == 0) & (methods["n_trials"] > 0)]
-    if not lonely.empty:
-        found.append(
-            f"One seed only for {_join(lonely['label'])}: no spread is known, differences may be "
-            "noise."
-        )
-    if not silent.empty:
-        found.append(
-            f"No finished replicate of {_join(silent['label'])}: no result on the test split."
-        )
-    blocks = study.blocks
-    left_out = [
-        str(row["label"])
-        for row in methods[methods["seeds"] > 1].to_dict("records")
-        if not blocks.empty and row["variant"] not in blocks.columns
-    ]
-    if left_out:
-        found.append(
-            f"Not every replicate of {_join(left_out)} finished: left out of the tests that pair "
-            "methods by seed."
-        )
-    sweep = weight_sweep(results)
-    if not sweep.empty and sweep.groupby("variant")["seed"].nunique().max() == 1:
-        found.append(
-            "The weight sweep was run with one seed: verdicts against its front take its points as "
-            "exact."
-        )
-    if study.unequal_budgets:
-        found.append(study.unequal_budgets)
-    for row in study.borders.to_dict("records"):
-        ends = f"{row['low']:.3g} to {row['high']:.3g}"
-        where = f"range searched ({ends})"
-        if row["choices"]:
-            listed = ", ".join(f"{value:.3g}" for value in row["choices"])
-            where = f"values searched ({listed})"
-        elif not row["recorded"]:
-            where = f"values tried ({ends})"
-        found.append(
-            f"The best {row['parameter']} of {results.label(str(row['name']))}, "
-            f"{row['value']:.3g}, lies at the {'lower' if row['side'] == 'low' else 'upper'} end "
-            f"of the {where}: a better value may lie outside."
-        )
-    return found
 
 
 def _best(study: StudyAnalysis) -> Finding | None:
@@ -108,7 +53,8 @@ def _best(study: StudyAnalysis) -> Finding | None:
     against = "single-task" if study.measure == "delta_mtm" else "equal weighting"
     text = (
         f"{best['label']} has the best mean {NAMES[study.measure]}: "
-        f"{_with_error(best, study.measure)} against {against} over {_seeds(int(best['seeds']))}"
+        f"{_with_error(best, study.measure)} against {against} over "
+        f"{counted(int(best['seeds']), 'seed')}"
     )
     interval = study.intervals
     own = interval[
@@ -135,13 +81,19 @@ def _nothing(study: StudyAnalysis) -> Finding:
         best = best[(best["place"] == 0) & ~best["name"].astype(str).str.startswith("stl:")]
         if not best.empty:
             names = [results.label(str(name)) for name in best["name"]]
-            text += f"; searched so far: {_join(names)}"
+            text += f"; searched so far: {joined(names)}"
         return Finding(text + ".", "neighbours")
     ended = replicates["status"].value_counts()
     if "finished" not in ended:
         counts = ", ".join(f"{count} {status}" for status, count in ended.items())
         text = f"Not one of {len(replicates)} replicates finished ({counts}): no method can be "
         return Finding(text + "ranked.", "failures")
+    if study.untested:
+        text = (
+            "The replicates have no test values, so methods are only shown by their validation "
+            "values, on which they were selected"
+        )
+        return Finding(text + ".", "validation")
     text = (
         "There are neither single-task baselines nor equal weighting to compare with, so methods "
         "are only compared by their metrics and ranks"
@@ -154,7 +106,7 @@ def _untried(study: StudyAnalysis) -> list[Finding]:
     results, said = study.results, []
     methods, phases = untried_methods(results), untried_phases(results)
     if methods:
-        names = _join([results.label(variant) for variant in methods])
+        names = joined([results.label(variant) for variant in methods])
         text = (
             f"Planned, but without a single trial so far: {names}; nothing is known of "
             f"{'it' if len(methods) == 1 else 'them'}."
@@ -162,7 +114,7 @@ def _untried(study: StudyAnalysis) -> list[Finding]:
         said.append(Finding(text, "summary"))
     if phases:
         text = f"Planned phase{'' if len(phases) == 1 else 's'} without a single trial so far: "
-        said.append(Finding(f"{text}{_join(phases)}.", "budgets"))
+        said.append(Finding(f"{text}{joined(phases)}.", "budgets"))
     return said
 
 
@@ -184,10 +136,14 @@ def _separated(study: StudyAnalysis) -> Finding | None:
     seeds = int(own["seeds"].iloc[0])
     label = study.results.label(best)
     if not close:
-        text = f"Its lead over every other method is significant (paired t tests, Holm; {seeds} "
-        return Finding(f"{text}seeds).", "pairs")
+        others = "every other method" if len(own) == len(methods) - 1 else "every method"
+        return Finding(
+            f"The lead of {label} over {others} with the same seeds is significant (paired t "
+            f"tests, Holm; {counted(seeds, 'seed')}).",
+            "pairs",
+        )
     text = (
-        f"{label} is not distinguishable from {_join(close)} with {_seeds(seeds)} "
+        f"{label} is not distinguishable from {joined(close)} with {counted(seeds, 'seed')} "
         f"(paired t tests, Holm-corrected)"
     )
     closest = own[~own["significant"]]["seeds_needed"].min()
@@ -201,7 +157,8 @@ def _separated(study: StudyAnalysis) -> Finding | None:
 
 def _against_equal(study: StudyAnalysis) -> Finding | None:
     methods = study.methods
-    places = (methods["variant"] == EQUAL_WEIGHTING).to_numpy().nonzero()[0]
+    reference = equal_weighting_variant(study.results)
+    places = (methods["variant"] == reference).to_numpy().nonzero()[0]
     if not len(places) or len(methods) < 2:
         return None
     place = int(places[0])
@@ -209,15 +166,15 @@ def _against_equal(study: StudyAnalysis) -> Finding | None:
     pairs = study.pairs
     better = worse = 0
     for row in pairs.to_dict("records"):
-        if EQUAL_WEIGHTING in (row["first"], row["second"]) and row["significant"]:
-            ahead = (row["difference"] > 0) == (row["second"] == EQUAL_WEIGHTING)
+        if reference in (row["first"], row["second"]) and row["significant"]:
+            ahead = (row["difference"] > 0) == (row["second"] == reference)
             better, worse = better + ahead, worse + (not ahead)
     text = (
         f"Linear scalarisation ({equal['label']}) is at {_with_error(equal, study.measure)}, "
         f"place {place + 1} of {len(methods)}"
     )
     if not pairs.empty:
-        text += f"; {better} methods are significantly better, {worse} worse"
+        text += f"; {better or 'none'} significantly better, {worse or 'none'} significantly worse"
     return Finding(text + ".", "pairs" if not pairs.empty else "summary")
 
 
@@ -235,13 +192,36 @@ def _against_sweep(study: StudyAnalysis) -> Finding | None:
     on_it = len(table) - len(names[AHEAD]) - len(names[BEHIND])
     parts = []
     if names[AHEAD]:
-        parts.append(f"{_join(names[AHEAD])} reach{_es(names[AHEAD])} trade-offs beyond it")
+        parts.append(f"{joined(names[AHEAD])} reach{_es(names[AHEAD])} trade-offs beyond it")
     if on_it:
-        parts.append(f"{on_it} {'lie' if on_it > 1 else 'lies'} on it within seed noise")
+        parts.append(f"{on_it} {'lie' if on_it > 1 else 'lies'} on it")
     if names[BEHIND]:
-        parts.append(f"{_join(names[BEHIND])} fall{'s' if len(names[BEHIND]) == 1 else ''} behind")
-    text = f"Against the front of swept fixed weights: {'; '.join(parts)}."
-    return Finding(text, "standing")
+        parts.append(f"{joined(names[BEHIND])} fall{'s' if len(names[BEHIND]) == 1 else ''} behind")
+    sweep = weight_sweep(study.results)
+    points = counted(sweep["variant"].nunique(), "point")
+    once = ", one seed each" if sweep.groupby("variant")["seed"].nunique().max() == 1 else ""
+    text = f"Against the front of swept fixed weights ({points}{once}): {'; '.join(parts)}"
+    if (table["seeds"] == 1).all():
+        text += " (methods by the sign of the distance alone, as they have one seed too)"
+    return Finding(text + ".", "standing")
+
+
+def _against_sweep_by_losses(study: StudyAnalysis) -> Finding | None:
+    """Where losses tell another story than metrics."""
+    losses = study.standings.get("losses", pd.DataFrame())
+    if losses.empty or study.standing.empty:
+        return None
+    by_tasks = study.standing.set_index("variant")["verdict"]
+    other = [
+        f"{study.results.label(str(row['variant']))} {row['verdict']}"
+        for row in losses.to_dict("records")
+        if by_tasks.get(row["variant"], row["verdict"]) != row["verdict"]
+    ]
+    if not other:
+        text = "By validation losses instead of metrics every method stands the same"
+    else:
+        text = f"By validation losses instead of metrics the verdict is another for {joined(other)}"
+    return Finding(text + ".", "standing_losses")
 
 
 def _fixed(study: StudyAnalysis) -> list[Finding]:
@@ -256,22 +236,35 @@ def _fairest(study: StudyAnalysis) -> Finding | None:
     fair = methods.sort_values("worst_drop", kind="stable").iloc[0]
     drops = {task: float(fair[f"drop.{task}"]) for task in study.results.tasks}
     worst = max(drops, key=drops.__getitem__)
-    text = (
-        f"{fair['label']} treats its worst task best: it loses at most "
-        f"{number(float(fair['worst_drop']), 2)} % on any task (on average most on {worst})"
+    drop = float(fair["worst_drop"])
+    most = (
+        f"loses at most {number(drop, 2)} % on any task (on average most on {worst})"
+        if drop > 0
+        else f"gains at least {number(-drop, 2)} % on every task (on average least on {worst})"
     )
+    text = f"{fair['label']} treats its worst task best: it {most}"
     if fair["variant"] == methods.iloc[0]["variant"]:
         text += ", so the best method is also the fairest by this measure"
     return Finding(text + ".", "summary")
+
+
+def _sensitivity(study: StudyAnalysis) -> list[Finding]:
+    said = fairness_sentences(study.fairness, study.results.label)
+    return [Finding(text, "fairness") for text in said]
 
 
 def _similarity(study: StudyAnalysis) -> Finding | None:
     found = study.similarity
     if np.isnan(found["similarity"]) or np.isnan(found["gain"]):
         return None
+    gain = (
+        f"the best method gains {number(found['gain'], 1)} percentage points over equal weights"
+        if found["gain"] > 0
+        else "no method gains anything over equal weights"
+    )
     text = (
-        f"Task gradients agree with their mean at a cosine of {found['similarity']:.2f} on average;"
-        f" the best method gains {found['gain']:.1f} percentage points over equal weights."
+        f"Task gradients agree with their mean at a cosine of {number(found['similarity'], 2)} on "
+        f"average; {gain}."
     )
     return Finding(text, "figure-similarity")
 
@@ -295,14 +288,5 @@ def _with_error(row: pd.Series, measure: str) -> str:
     return text + " %"
 
 
-def _seeds(count: int) -> str:
-    return f"{count} seed" + ("" if count == 1 else "s")
-
-
 def _es(names: list[str]) -> str:
     return "es" if len(names) == 1 else ""
-
-
-def _join(names: list[str] | pd.Series) -> str:
-    listed = [str(name) for name in names]
-    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"

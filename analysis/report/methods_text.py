@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.report.study import StudyAnalysis
 from analysis.search import searches
+from analysis.wording import counted, joined
 
 
 def methods_text(study: StudyAnalysis) -> list[str]:
@@ -92,11 +93,12 @@ def _evaluation(study: StudyAnalysis) -> str:
     replicated = trials[trials["phase"] == "replicate"]
     if replicated.empty:
         return ""
-    seeds = replicated["seed"].nunique()
+    seeds = set(replicated["seed"])
+    fresh = not seeds & set(trials.loc[trials["phase"] == "search", "seed"])
     text = (
-        f"The best configuration of each method was trained anew with {seeds} seed"
-        f"{'' if seeds == 1 else 's'} that the search had not used; the test split was read only "
-        "there, once for each model, at the epoch with the best validation value."
+        f"The best configuration of each method was trained anew with {counted(len(seeds), 'seed')}"
+        f"{' that the search had not used' if fresh else ''}; the test split was read "
+        f"{_tested(study)}, once for each model, at the epoch with the best validation value."
     )
     diverged = int((replicated["status"] != "finished").sum())
     if diverged:
@@ -114,6 +116,22 @@ def _evaluation(study: StudyAnalysis) -> str:
             "weight simplex."
         )
     return text
+
+
+def _tested(study: StudyAnalysis) -> str:
+    """Where the test split was read, from the values that are there."""
+    trials = study.results.trials
+    test = [metric.column("test") for metric in study.results.metrics]
+    read = set(trials.loc[trials[test].notna().any(axis=1), "phase"])
+    names = {
+        "baselines": "for the replicated single-task models",
+        "fixed_weights": "for extracted fixed weights",
+        "weight_sweep": "for the weight sweep, which selects nothing",
+        "sensitivity": "for the sensitivity trials, which select nothing",
+        "search": "during the search",
+    }
+    others = [text for phase, text in names.items() if phase in read]
+    return "only there" + (f" and {joined(others)}" if others else "")
 
 
 def _statistics(study: StudyAnalysis) -> str:

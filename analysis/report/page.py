@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from markupsafe import Markup
 from analysis.report.findings import Finding
 from analysis.report.payload import script_json
 from analysis.report.sections import Section
+from analysis.report.tables import escape_latex
+
+SCRIPTS = ("base.js", "plots.js", "space.js", "start.js")
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,13 @@ def render(page: Page) -> str:
     )
     environment.filters["svg_uri"] = _svg_uri
     environment.filters["plain"] = plain
+    environment.filters["sortable"] = sortable
+    environment.filters["latex"] = escape_latex
     template = environment.get_template("report.html.j2")
-    # Trusted: this package's own two files, and JSON without any "<"; all else is escaped.
+    # Trusted: this package's own files, and JSON without any "<"; all else is escaped.
     trusted = {
         "css": Markup(_asset("report.css")),  # noqa: S704
-        "js": Markup("\n".join(_asset(name) for name in ("base.js", "plots.js"))),  # noqa: S704
+        "js": Markup("\n".join(_asset(name) for name in SCRIPTS)),  # noqa: S704
         "data": Markup(script_json(page.data)),  # noqa: S704
     }
     return template.render(page=page, **trusted)
@@ -82,6 +88,13 @@ def plain(value: Any) -> str:
         text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
         return str(text).strip().removesuffix("...").strip()
     return str(value)
+
+
+def sortable(value: float) -> str:
+    """A number as the page's script reads it, which knows infinity by another name."""
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return repr(float(value))
 
 
 def _svg_uri(path: Path) -> str:

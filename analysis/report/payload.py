@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.style import MARKERS, Style, styles
+from analysis.loss_view import loss_view
 from analysis.objective import search_objective
 from analysis.report.tables import family
 from analysis.results import SPLITS, Results
-from analysis.scores import stl_reference
+from analysis.scores import equal_weighting_variant, stl_reference
 from analysis.search import searches
+from analysis.sweep import equal_point
 from analysis.weights import moving_average, normalised_weights, weight_columns
 
 PHASES = ("replicate", "fixed_weights", "weight_sweep", "sensitivity", "search")
@@ -27,19 +29,24 @@ def payload(results: Results) -> dict[str, Any]:
     """Points, weights and searches for the page's script; plain lists, numbers shortened."""
     trials = results.finished[results.finished["phase"].isin(PHASES)]
     names = [str(name) for name in dict.fromkeys(trials["variant"])]
+    losses = loss_view(results)
     swept = set(trials.loc[trials["phase"] == "weight_sweep", "variant"]) - set(
         trials.loc[trials["phase"] != "weight_sweep", "variant"]
     )
     return {
         "variants": _variants(results, names, swept),
         "metrics": [
-            {"label": metric.label, "higher": metric.higher_is_better} for metric in results.metrics
+            {"label": metric.label, "higher": metric.higher_is_better}
+            for metric in (*results.metrics, *losses.metrics)
         ],
         "main": [results.metrics.index(metric) for metric in results.main_metrics],
         "splits": list(SPLITS),
         "phases": list(PHASES),
-        "reference": [_numbers(stl_reference(results, split).values) for split in SPLITS],
-        "points": _points(results, trials, names),
+        "reference": [
+            _numbers([*stl_reference(results, split).values, *stl_reference(losses, split).values])
+            for split in SPLITS
+        ],
+        "points": _points(results, losses, trials, names),
         "weights": _weights(results),
         "search": _searches(results),
     }
@@ -54,7 +61,7 @@ def script_json(data: Any) -> str:
 
 
 def _variants(results: Results, names: Sequence[str], swept: set[str]) -> list[dict[str, Any]]:
-    looks = styles(results)
+    looks, equal = styles(results), equal_weighting_variant(results)
     found = []
     for name in names:
         style = looks.get(name, Style("#6B7280", "o", "-", hollow=False))
@@ -67,16 +74,22 @@ def _variants(results: Results, names: Sequence[str], swept: set[str]) -> list[d
                 "marker": MARKERS.index(style.marker),
                 "hollow": style.hollow,
                 "swept": name in swept,
+                "point": equal_point(results) if name == equal else name if name in swept else "",
             }
         )
     return found
 
 
-def _points(results: Results, trials: pd.DataFrame, names: Sequence[str]) -> list[list[Any]]:
+def _points(
+    results: Results, losses: Results, trials: pd.DataFrame, names: Sequence[str]
+) -> list[list[Any]]:
     """``[variant, phase, seed, trial, settings, values on each of SPLITS ...]`` for each trial."""
     place = {name: i for i, name in enumerate(names)}
-    columns = {split: [m.column(split) for m in results.metrics] for split in SPLITS}
-    values = {split: trials[columns[split]].to_numpy(dtype=np.float64).tolist() for split in SPLITS}
+    values = {}
+    for split in SPLITS:
+        own = trials[[metric.column(split) for metric in results.metrics]]
+        loss = losses.trials.loc[trials.index, [metric.column(split) for metric in losses.metrics]]
+        values[split] = np.hstack([own.to_numpy(np.float64), loss.to_numpy(np.float64)]).tolist()
     settings = _settings(trials)
     return [
         [

@@ -109,6 +109,7 @@ def budgets_table(study: StudyAnalysis) -> Table:
         finished=trials["status"] == "finished",
         diverged=trials["status"] == "diverged",
         failed=trials["status"] == "failed",
+        pruned=trials["status"] == "pruned",
         variant=trials["variant"].where(trials["phase"] != "weight_sweep", "weight sweep"),
     )
     frame = (
@@ -119,17 +120,27 @@ def budgets_table(study: StudyAnalysis) -> Table:
             finished=("finished", "sum"),
             diverged=("diverged", "sum"),
             failed=("failed", "sum"),
-            epochs=("epochs", "sum"),
-            seconds=("seconds", "sum"),
+            pruned=("pruned", "sum"),
+            epochs=("epochs", _sum),
+            seconds=("seconds", _sum),
         )
         .reset_index()
     )
+    stopped = ["pruned"] if frame["pruned"].any() else []
     columns = [
         Column("phase", "phase"),
         Column("variant", "method"),
         *(
             Column(name, name)
-            for name in ("configurations", "trials", "finished", "diverged", "failed", "epochs")
+            for name in (
+                "configurations",
+                "trials",
+                "finished",
+                *stopped,
+                "diverged",
+                "failed",
+                "epochs",
+            )
         ),
         Column("seconds", "seconds", 1),
     ]
@@ -142,6 +153,11 @@ def budgets_table(study: StudyAnalysis) -> Table:
         row_variant="variant",
         long=True,
     )
+
+
+def _sum(values: pd.Series) -> float:
+    """The sum; NaN where nothing is known."""
+    return float(values.astype(float).sum(min_count=1))
 
 
 def failures_table(study: StudyAnalysis) -> Table | None:

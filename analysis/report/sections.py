@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from analysis.figures import DrawnFigure
-from analysis.report import run_tables
+from analysis.report import front_tables, run_tables
 from analysis.report import study_tables as tables
 from analysis.report.study import StudyAnalysis
 from analysis.report.tables import Table
+from analysis.results import Results
 
 MANY_TASKS = 2
+SPACE_METRICS = 3
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,16 @@ class Section:
 TRADE_OFF = Widget(
     "tradeoff",
     "Trade-off, interactive",
-    "Every trial on two metrics; the dashed lines are single-task, the grey line joins the front "
-    "of the swept weights' means. Point at a mark for its trial and hyper-parameters; click it, a "
-    "name below or a table row to isolate a method.",
+    "Every trial on two metrics or losses (these on validation only); the dashed lines are "
+    "single-task, the grey line joins the front of the swept weights' means. Point at a mark for "
+    "its trial and hyper-parameters; click it, a name below or a table row to isolate a method.",
+)
+SPACE = Widget(
+    "space",
+    "Three metrics, interactive",
+    "Drag sideways or up and down, or use the arrow keys, to turn it; stems lead to the floor. "
+    "Grey: swept weights, filled where no other swept point is better in all three. Point at a "
+    "mark for its values; click it to isolate a method.",
 )
 WEIGHTS = Widget(
     "weights",
@@ -88,20 +97,26 @@ def sections(study: StudyAnalysis, drawn: Mapping[str, DrawnFigure]) -> list[Sec
                 tables.summary_table(study),
                 tables.intervals_table(study),
                 tables.metrics_table(study),
+                tables.validation_table(study),
             ),
             figures=figures("delta_mtm", "intervals"),
         ),
         Section(
             "trade-off",
             "Trade-off between tasks and the front of fixed weights",
-            tables=_some(tables.standing_table(study), tables.hypervolume_table(study)),
-            widgets=[TRADE_OFF] if finished and several else [],
-            figures=figures("trade_off", "standing", "parallel", "scatter_matrix"),
+            tables=[
+                *front_tables.standing_tables(study),
+                *_some(front_tables.hypervolume_table(study)),
+            ],
+            widgets=_plots(results) if finished and several else [],
+            figures=figures(
+                "trade_off", "space", "trade_off_losses", "standing", "parallel", "scatter_matrix"
+            ),
         ),
         Section(
             "fixed",
             "Fixed against dynamic weights",
-            tables=_some(tables.fixed_dynamic_table(study), tables.sweep_table(study)),
+            tables=_some(front_tables.fixed_dynamic_table(study), front_tables.sweep_table(study)),
             widgets=[WEIGHTS] if has_weights else [],
             figures=figures("weights", "equivalence", "distance_to_equal"),
         ),
@@ -141,3 +156,8 @@ def sections(study: StudyAnalysis, drawn: Mapping[str, DrawnFigure]) -> list[Sec
 
 def _some(*found: Table | None) -> list[Table]:
     return [table for table in found if table is not None]
+
+
+def _plots(results: Results) -> list[Widget]:
+    """Two metrics as a plane, three or more also as a space."""
+    return [TRADE_OFF, SPACE] if len(results.metrics) >= SPACE_METRICS else [TRADE_OFF]

@@ -14,7 +14,7 @@ from analysis.fairness import fairness_sweep
 from analysis.fixed_dynamic import beside_sweep
 from analysis.front import hypervolumes, standing
 from analysis.results import Results
-from analysis.scores import MEASURES, Reference, main_measure, stl_reference
+from analysis.scores import MEASURES, Reference, final_scores, main_measure, stl_reference
 from analysis.statistics import RankTest, block_table, paired_tests, rank_test
 from analysis.summary import summarise
 
@@ -50,14 +50,42 @@ class StudyAnalysis:
         return stl_reference(self.results)
 
     @cached_property
+    def validation(self) -> pd.DataFrame:
+        """Mean validation metrics of the final trials: ``variant``, ``seeds``, means and errors."""
+        scores = final_scores(self.results, "validation")
+        columns = [metric.column("validation") for metric in self.results.metrics]
+        grouped = scores.groupby("variant", sort=False)
+        table = grouped[columns].mean().join(grouped[columns].sem().add_suffix("_se"))
+        table.insert(0, "seeds", grouped["seed"].nunique())
+        return table.reset_index()
+
+    @cached_property
+    def untested(self) -> bool:
+        """Whether final trials finished of which none has a test value."""
+        test = [metric.column("test") for metric in self.results.metrics]
+        final = final_scores(self.results)
+        return not final.empty and bool(final[test].isna().all(axis=None))
+
+    @cached_property
     def intervals(self) -> pd.DataFrame:
         """See `bootstrap.bootstrap_intervals`."""
         return bootstrap_intervals(self.results)
 
     @cached_property
+    def standings(self) -> dict[str, pd.DataFrame]:
+        """See `front.standing`: by tasks, by metrics where those are more, by losses."""
+        results = self.results
+        kinds = ["tasks"]
+        if len(results.metrics) > len(results.tasks):
+            kinds.append("metrics")
+        if {f"validation_loss.{task}" for task in results.tasks} <= set(results.epochs.columns):
+            kinds.append("losses")
+        return {kind: standing(results, kind) for kind in kinds}
+
+    @property
     def standing(self) -> pd.DataFrame:
-        """See `front.standing`."""
-        return standing(self.results)
+        """The standing by tasks."""
+        return self.standings["tasks"]
 
     @cached_property
     def hypervolumes(self) -> pd.DataFrame:

@@ -61,21 +61,38 @@ def _ranks(summary: pd.DataFrame) -> list[str]:
 
 def metrics_table(study: StudyAnalysis) -> Table:
     """Raw test metrics of every method."""
-    columns = [Column("label", "method"), Column("seeds", "seeds")]
-    for metric in study.results.metrics:
-        name = metric.column("test")
-        best = "high" if metric.higher_is_better else "low"
-        columns.append(
-            Column(name, metric.label, decimals(study.summary[name]), f"{name}_se", best)
-        )
     return Table(
         "metrics",
         "Metrics",
         study.summary,
-        columns,
+        _metric_columns(study, study.summary, "test"),
         "Test metrics, mean ± standard error over seeds.",
         row_variant="variant",
     )
+
+
+def validation_table(study: StudyAnalysis) -> Table | None:
+    """Raw validation metrics of the replicates; None where there are test metrics."""
+    if not study.untested:
+        return None
+    frame = labelled(study, study.validation)
+    return Table(
+        "validation",
+        "Validation metrics",
+        frame,
+        _metric_columns(study, frame, "validation"),
+        "Mean ± standard error over seeds. Methods were selected by these values, so they flatter.",
+        row_variant="variant",
+    )
+
+
+def _metric_columns(study: StudyAnalysis, frame: pd.DataFrame, split: str) -> list[Column]:
+    columns = [Column("label", "method"), Column("seeds", "seeds")]
+    for metric in study.results.metrics:
+        name = metric.column(split)
+        best = "high" if metric.higher_is_better else "low"
+        columns.append(Column(name, metric.label, decimals(frame[name]), f"{name}_se", best))
+    return columns
 
 
 def intervals_table(study: StudyAnalysis) -> Table | None:
@@ -105,115 +122,6 @@ def intervals_table(study: StudyAnalysis) -> Table | None:
         "the part of the variance that the single-task models cause.",
         row_variant="variant",
         long=True,
-    )
-
-
-def standing_table(study: StudyAnalysis) -> Table | None:
-    """Distance of each method to the swept front, with a verdict."""
-    frame = labelled(study, study.standing)
-    if frame.empty:
-        return None
-    columns = [
-        Column("label", "method"),
-        Column("seeds", "seeds"),
-        Column("distance", "distance", 2),
-        Column("low", "from", 2),
-        Column("high", "to", 2),
-        Column("dominates", "points it dominates"),
-        Column("dominated_by", "points that dominate it"),
-        Column("verdict", "verdict"),
-    ]
-    return Table(
-        "standing",
-        "Against the front of swept fixed weights",
-        frame,
-        columns,
-        "Signed distance in percentage points of drop to what linear scalarisation with swept "
-        "weights dominates, with its 95 % interval: positive is behind the front, negative beyond "
-        "it. A verdict needs the whole interval on one side.",
-        row_variant="variant",
-    )
-
-
-def hypervolume_table(study: StudyAnalysis) -> Table | None:
-    """Hypervolume of the front, and what each method adds."""
-    frame = labelled(study, study.hypervolumes)
-    if frame.empty:
-        return None
-    columns = [
-        Column("label", "set"),
-        Column("hypervolume", "hypervolume ↑", 4),
-        Column("gain", "added to the front ↑", 4),
-    ]
-    return Table(
-        "hypervolume",
-        "Hypervolume",
-        frame,
-        columns,
-        "Share of the box between the best values and a point 10 % beyond the worst that the front "
-        "of the weight sweep dominates, alone and with each method's mean point added.",
-        row_variant="variant",
-    )
-
-
-def fixed_dynamic_table(study: StudyAnalysis) -> Table | None:
-    """Fixed beside dynamic weights with the equivalence test; None if none were trained."""
-    frame = study.equivalence
-    if frame.empty:
-        return None
-    label = MEASURE_LABELS[study.measure]
-    columns = [
-        Column("label", "weights from"),
-        Column("equal", f"equal weights {label}", 2, "equal_se"),
-        Column("fixed", f"fixed weights {label}", 2, "fixed_se"),
-        Column("dynamic", f"dynamic {label}", 2, "dynamic_se"),
-        Column("difference", "fixed − dynamic", 2),
-        Column("low", "from", 2),
-        Column("high", "to", 2),
-        Column("p_equivalence", "p (equivalence)", 3, floored=True),
-        Column("p_difference", "p (difference)", 3, floored=True),
-        Column("verdict", "verdict"),
-        *(
-            Column(f"weight.{task}", f"weight of {task}", 3)
-            for task in study.results.tasks
-            if frame[f"weight.{task}"].notna().any()
-        ),
-    ]
-    return Table(
-        "fixed_dynamic",
-        "Fixed weights beside their dynamic source",
-        frame,
-        columns,
-        "Linear scalarisation trained with the weights that a dynamic method ended with, beside "
-        "the method itself and equal weights (Table 2 of “Uniform Loss vs. Specialized "
-        f"Optimization”). Two one-sided tests against a margin of ±{frame['margin'].iloc[0]:g}; "
-        "the interval has level 90 %.",
-        row_variant="source",
-    )
-
-
-def sweep_table(study: StudyAnalysis) -> Table | None:
-    """Dynamic and extracted fixed weights beside the best swept ones, on one split."""
-    frame = study.beside_sweep
-    if frame.empty:
-        return None
-    label = MEASURE_LABELS[study.measure]
-    columns = [
-        Column("label", "weights from"),
-        Column("dynamic", f"dynamic {label}", 2, "dynamic_se"),
-        Column("fixed", f"extracted {label}", 2, "fixed_se"),
-        Column("swept", f"best swept {label}", 2, "swept_se"),
-        Column("point", "best swept weights"),
-        Column("points", "points swept"),
-    ]
-    return Table(
-        "beside_sweep",
-        "Extracted weights beside the best of the weight sweep",
-        frame,
-        columns,
-        f"All on the {frame['split'].iloc[0]} split. The best swept point is chosen on these very "
-        "values, which favours it.",
-        row_variant="source",
     )
 
 
@@ -249,7 +157,8 @@ def fairness_table(study: StudyAnalysis) -> Table | None:
         "Performance and fairness by hyper-parameter",
         frame,
         columns,
-        "Phase “sensitivity”: only this hyper-parameter varies; phase “search”: everything does. "
+        "Phase “sensitivity”: only this hyper-parameter varies; “replicate”: every value was tuned "
+        "and trained anew as a method of its own; “search”: everything varies. "
         "“On the front”: no other value is better in both Δm and its variance.",
         row_variant="method",
         long=True,
@@ -293,10 +202,28 @@ def pairs_table(study: StudyAnalysis) -> Table | None:
         one=[label(str(name)) for name in frame["first"]],
         two=[label(str(name)) for name in frame["second"]],
     )
-    columns = [
+    return Table(
+        "pairs",
+        "Every two methods",
+        frame,
+        pair_columns(MEASURE_LABELS[study.measure], "seeds needed"),
+        f"{PAIRS_CAPTION} Paired over the same seeds.",
+        long=True,
+    )
+
+
+PAIRS_CAPTION = (
+    "Significant: p after Holm's correction below 0.05. Needed: for 80 % power in a paired t test "
+    "at level 0.05, if the effect is as large as it looks here."
+)
+
+
+def pair_columns(measure: str, needed: str) -> list[Column]:
+    """Columns of a table of paired tests; `needed` is what more of would decide."""
+    return [
         Column("one", "first"),
         Column("two", "second"),
-        Column("difference", f"difference in {MEASURE_LABELS[study.measure]}", 2),
+        Column("difference", f"difference in {measure}", 2),
         Column("low", "from", 2),
         Column("high", "to", 2),
         Column("p", "p (t)", 4, floored=True),
@@ -305,17 +232,8 @@ def pairs_table(study: StudyAnalysis) -> Table | None:
         Column("effect", "Hedges' g", 2),
         Column("dominance", "Cliff's δ", 2),
         Column("significant", "significant"),
-        Column("seeds_needed", "seeds needed", 0),
+        Column("seeds_needed", needed, 0),
     ]
-    return Table(
-        "pairs",
-        "Every two methods",
-        frame,
-        columns,
-        "Paired over the same seeds. Significant: p after Holm's correction below 0.05. Seeds "
-        "needed: for 80 % power, if the effect is as large as it looks here.",
-        long=True,
-    )
 
 
 def labelled(study: StudyAnalysis, frame: pd.DataFrame) -> pd.DataFrame:

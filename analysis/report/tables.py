@@ -9,6 +9,19 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.wording import number
+
+_GREEK = {
+    **dict(zip(range(0x3B1, 0x3CA), (
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+        "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "varsigma", "sigma", "tau", "upsilon",
+        "phi", "chi", "psi", "omega",
+    ), strict=True)),
+    **{ord(letter): name for letter, name in zip("ΓΔΘΛΞΠΣΦΨΩ", (
+        "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Phi", "Psi", "Omega",
+    ), strict=True)},
+}  # fmt: skip
+del _GREEK[0x3BF]  # LaTeX has no omicron of its own
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -24,18 +37,25 @@ LATEX_SPECIAL = {
     ">": r"\textgreater{}",
     "↑": r"$\uparrow$",
     "↓": r"$\downarrow$",
-    "Δ": r"$\Delta$",
-    "α": r"$\alpha$",
-    "β": r"$\beta$",
-    "λ": r"$\lambda$",
-    "τ": r"$\tau$",
     "²": r"\textsuperscript{2}",
     "±": r"$\pm$",
     "×": r"$\times$",
     "–": "--",
     "−": "$-$",
     "…": r"\ldots{}",
-}
+    "∞": r"$\infty$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≠": r"$\neq$",
+    "·": r"$\cdot$",
+    "°": r"$^\circ$",
+    "µ": r"$\mu$",
+    "‘": "`",
+    "’": "'",
+    "“": "``",
+    "”": "''",
+    "\u00a0": "~",
+} | {chr(code): rf"$\{name}$" for code, name in _GREEK.items()}
 
 
 @dataclass(frozen=True)
@@ -159,18 +179,6 @@ def family(variant: str) -> str:
 def escape_latex(text: str) -> str:
     """Text as LaTeX that prints it."""
     return "".join(LATEX_SPECIAL.get(character, character) for character in text)
-
-
-def number(value: float, digits: int) -> str:
-    """A number with fixed decimals and a real minus sign; "–" where there is none."""
-    if value is None or math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    text = f"{value:.{digits}f}"
-    if float(text) == 0.0:
-        text = text.removeprefix("-")
-    return text.replace("-", "−")
 
 
 def decimals(values: pd.Series) -> int:

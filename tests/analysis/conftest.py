@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from synthetic_folder import Plan, write_folder
 
-from analysis.results import Results, load
+from analysis.loading import load
+from analysis.results import Results
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ class Plan:
     baselines: bool = True
     fixed: tuple[str, ...] = ("cagrad", "fairgrad")
     sweep: int = 7
+    lowest: float = 0.06  # share of the first swept point; 0.05 sweeps equal weights too
     sensitivity: tuple[float, ...] = ()
     diverge: tuple[str, ...] = ()
     fail: tuple[str, ...] = ()
@@ -273,7 +274,7 @@ class _Writer:
                         hp={"weights": simplex(share, k).tolist()},
                     )
         if k > 1:
-            for share in np.linspace(0.05, 0.95, plan.sweep):
+            for share in np.linspace(plan.lowest, 0.95, plan.sweep):
                 for seed in range(2):
                     point = simplex(float(share), k) * k
                     variant = f"ls[{','.join(f'{w:.2f}' for w in point)}]"

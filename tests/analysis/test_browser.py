@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from synthetic_folder import Plan, write_folder
 
@@ -148,6 +149,73 @@ def test_starts_on_the_split_on_which_sweep_and_methods_compare(browser, tmp_pat
         plan = Plan(test_on_sweep=tested, search=1, fixed=(), methods=("ls", "cagrad"))
         browser.get(write_report(write_folder(tmp_path / split, plan)).report.as_uri())
         assert split in browser.find_element(By.CSS_SELECTOR, "#widget-tradeoff svg").text
+
+
+def test_losses_can_be_axes(page) -> None:
+    across = Select(page.find_elements(By.CSS_SELECTOR, "#widget-tradeoff select")[0])
+    across.select_by_visible_text("CL loss ↓")
+    plot = page.find_element(By.CSS_SELECTOR, "#widget-tradeoff svg")
+    assert "CL loss ↓ (validation)" in plot.text
+    assert page.find_elements(By.CSS_SELECTOR, "#widget-tradeoff .mark")
+
+
+def test_three_metrics_turn_hover_and_isolate(browser, tmp_path: Path) -> None:
+    plan = Plan(tasks=3, search=1, fixed=("cagrad",), seeds=2)
+    browser.set_window_size(1280, 900)
+    browser.get(write_report(write_folder(tmp_path / "f", plan)).report.as_uri())
+
+    def places() -> list[str]:
+        marks = browser.find_elements(By.CSS_SELECTOR, "#widget-space path.mark")
+        return sorted(mark.get_attribute("transform") for mark in marks)
+
+    def mark(family: str):
+        return browser.find_element(
+            By.CSS_SELECTOR, f"#widget-space path.mark[data-family={family}]"
+        )
+
+    plot = browser.find_element(By.CSS_SELECTOR, "#widget-space svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    before = places()
+    assert len(before) == 5 + 1 + 7  # methods, fixed weights, swept points
+    corner = ActionChains(browser).move_to_element_with_offset(plot, -250, 150)
+    corner.click_and_hold().move_by_offset(60, 20).release().perform()
+    dragged = places()
+    assert dragged != before
+    assert browser.find_elements(By.CSS_SELECTOR, ".dim") == []  # turning isolates nothing
+    plot.send_keys("\ue012")
+    assert places() != dragged
+    ActionChains(browser).move_to_element(mark("ls")).perform()
+    text = browser.find_element(By.ID, "tooltip").text
+    assert "LS" in text.splitlines()[0]
+    assert "mean of 2 trials" in text
+    assert "T2 accuracy" in text
+    browser.find_element(By.CSS_SELECTOR, "#widget-space button.chip[data-family=uw]").click()
+    assert "dim" in mark("ls").get_attribute("class")
+    assert "dim" not in mark("uw").get_attribute("class")
+    box = browser.find_element(By.CSS_SELECTOR, "#widget-space input")
+    box.click()
+    assert len(places()) == 2 * (5 + 1 + 7)
+    assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+
+
+def test_infinite_values_sort_as_the_largest(browser, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan(seeds=2, search=1, sweep=0, fixed=()))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    two = {v: trials.loc[(trials["variant"] == v) & (trials["seed"] >= 100)].index
+           for v in ("cagrad", "fairgrad")}  # fmt: skip
+    metrics = [c for c in trials if c.startswith("test.")]
+    same = trials.loc[two["cagrad"], metrics].to_numpy()
+    trials.loc[two["fairgrad"], metrics] = same  # no difference: no number of seeds shows one
+    trials.to_parquet(folder / "trials.parquet")
+    browser.get(write_report(folder).report.as_uri() + "#pairs")
+    heads = browser.find_elements(By.CSS_SELECTOR, "#pairs thead button")
+    place = [head.text for head in heads].index("seeds needed")
+    for ascending in (True, False):
+        heads[place].click()
+        found = column(browser, "pairs", place)
+        assert "∞" in found
+        numbers = [float(text.replace("∞", "inf")) for text in found]
+        assert numbers == sorted(numbers, reverse=not ascending)
 
 
 def test_weights_and_search_can_be_read(page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +50,50 @@ def test_writes_one_report(folders: list[Path], tmp_path: Path) -> None:
     assert "Not in every study: FairGrad" in html
     assert pd.read_csv(paths.ranks)["variant"].tolist()[-1] == "ls"
     assert {p.stem for p in paths.figures} == {"rank_map", "ranks_over_studies", "similarity"}
+
+
+def test_every_two_methods_are_tested_over_studies(folders: list[Path], tmp_path: Path) -> None:
+    html = compare(folders, tmp_path / "out").report.read_text()
+    assert "Every two methods over studies" in html
+    assert "Paired over the 3 studies" in html
+
+
+def test_a_study_without_the_measure_is_named_and_spoils_nothing(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    bare = write_folder(tmp_path / "bare", Plan(name="bare", search=1, baselines=False, seed=5))
+    comparison = load_studies([*folders, bare])
+    assert comparison.comparable == ["digits (0)", "city", "digits (2)"]
+    assert comparison.over_studies is not None
+    assert comparison.over_studies.blocks == 3
+    assert comparison.over_seeds is not None
+    html = compare([*folders, bare], tmp_path / "out").report.read_text()
+    assert "No method of bare has a value of Δmtm" in html
+    assert "over 3 studies" in html
+
+
+def test_no_study_has_the_measure(tmp_path: Path) -> None:
+    plans = [Plan(name=n, search=1, baselines=False, methods=("uw",), fixed=()) for n in "ab"]
+    folders = [write_folder(tmp_path / plan.name, plan) for plan in plans]
+    html = compare(folders, tmp_path / "out").report.read_text()
+    assert "so nothing can be compared by it" in html
+
+
+@pytest.mark.parametrize("measure", ["delta_m", "gini"])
+def test_lower_is_better_has_winners_too(folders: list[Path], tmp_path: Path, measure: str) -> None:
+    html = compare(folders, tmp_path / "out", measure=measure).report.read_text()
+    assert "Best in so many of the studies: CAGrad" in html or measure == "gini"
+    assert "Best in so many of the studies" in html
+
+
+def test_one_name_for_two_methods_is_a_warning(folders: list[Path], tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "other", Plan(name="other", search=1, seed=3))
+    file = other / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["methods"]["uw"]["name"] = "uw+cagrad"
+    file.write_text(json.dumps(manifest))
+    html = compare([folders[0], other], tmp_path / "out").report.read_text()
+    assert "One name, several methods: uw stands for different" in html
 
 
 def test_bad_comparisons_are_named(folders: list[Path], tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from synthetic_folder import Plan, write_folder
 
 from analysis import load
 from analysis.figures import FIGURES, draw_all
+from analysis.figures.scatter_matrix import LARGEST, shown_tasks
 from analysis.figures.style import COLOURS, MARKERS, look, style_of, styles
+from analysis.front import mean_points
 from analysis.results import Results
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -45,11 +47,35 @@ def test_golden(name: str, results: Results, tmp_path: Path) -> None:
 
 def test_every_figure_is_drawn_for_a_complete_study(results: Results, tmp_path: Path) -> None:
     drawn = {figure.spec.name for figure in draw_all(results, tmp_path)}
-    needs_other_studies = {"parallel", "scatter_matrix", "importance"}
+    needs_other_studies = {"parallel", "scatter_matrix", "space", "importance"}
     assert drawn == {spec.name for spec in FIGURES} - needs_other_studies
     svg = (tmp_path / "trade_off.svg").read_text()
     assert "CL accuracy" in svg  # text stays text
     assert "<dc:date>" not in svg
+
+
+def test_three_tasks_are_a_space(tmp_path: Path) -> None:
+    for sweep in (0, 4):
+        plan = Plan(tasks=3, search=1, fixed=(), seeds=2, sweep=sweep)
+        results = load(write_folder(tmp_path / str(sweep), plan))
+        with look():
+            figure = next(spec for spec in FIGURES if spec.name == "space").draw(results)
+        assert figure is not None
+        first, second = figure.axes
+        assert (first.get_xlabel(), first.get_zlabel()) == ("T0 drop [%]", "T2 drop [%]")
+        assert first.azim != second.azim
+        labels = first.get_legend_handles_labels()[1]
+        assert labels.count("LS, swept weights") == (1 if sweep else 0)
+        assert {"LS", "UW", "CAGrad", "FairGrad"} <= set(labels)
+
+
+def test_a_scatter_matrix_of_many_tasks_shows_those_that_differ_most(tmp_path: Path) -> None:
+    results = load(write_folder(tmp_path / "f", Plan(tasks=11, search=1, fixed=(), sweep=0)))
+    table = mean_points(results)
+    shown = shown_tasks(results, table)
+    assert len(shown) == LARGEST
+    spread = table[list(results.tasks)].std()
+    assert spread[shown].min() >= spread.drop(shown).max()
 
 
 def test_more_tasks_get_other_figures(tmp_path: Path) -> None:

@@ -73,6 +73,15 @@ def test_distance_is_the_shift_that_changes_dominance(
     assert not weakly_dominated(point + better * (distance + 0.01))
 
 
+def test_hypervolume_of_many_objectives_is_estimated() -> None:
+    for count in (9, 11):
+        box = np.linspace(0.2, 0.6, count)
+        found = pareto.hypervolume([1 - box], np.ones(count), [False] * count)
+        assert found == pytest.approx(np.prod(box), rel=0.06)
+    with pytest.raises(AnalysisError, match="at most 31 objectives, not 40"):
+        pareto.hypervolume(np.zeros((1, 40)), np.ones(40), [False] * 40)
+
+
 def test_distance_by_hand() -> None:
     front = [[1.0, 4.0], [2.0, 2.0], [4.0, 1.0]]
     found = pareto.distance_to_front(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,13 @@ from analysis import (
     standing,
     understanding,
 )
-from analysis.fairness import fairness_sentence
+from analysis.fairness import fairness_sentences
 from analysis.fixed_dynamic import beside_sweep
 from analysis.front import objectives
+from analysis.loss_view import loss_view
 from analysis.results import Results
-from analysis.sweep import sweep_split, weight_sweep
+from analysis.scores import final_scores, stl_reference
+from analysis.sweep import front_trials, sweep_split, weight_sweep
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ def test_objectives_are_compared_on_one_split(precise: Results, tmp_path: Path) 
 def test_losses_and_metrics_give_the_same_verdicts(precise: Results) -> None:
     for kind in ("metrics", "losses"):
         verdicts = standing(precise, kind).set_index("variant")["verdict"]
-        assert verdicts["ls"] == "behind"
+        assert verdicts["ls"] == verdicts["uw"] == "behind"
     with pytest.raises(AnalysisError, match="valid: tasks, metrics, losses"):
         standing(precise, "loss")
 
@@ -144,7 +147,81 @@ def test_fairness_sweep_finds_the_best_value(precise: Results) -> None:
     assert own["delta_m_variance"].is_monotonic_increasing
     assert own.iloc[-1]["on_front"] == False  # noqa: E712
     assert (own["trials"] == 2).all()
-    assert any("fairgrad: Δm is best at alpha" in text for text in fairness_sentence(sweep))
+    assert any("fairgrad: Δm is best at alpha" in text for text in fairness_sentences(sweep))
+
+
+def test_methods_that_differ_in_one_value_are_a_fairness_sweep(tmp_path: Path) -> None:
+    """FairGrad with four values of alpha as four methods of a study, each tuned and replicated."""
+    folder = write_folder(tmp_path / "f", Plan(seeds=8, search=2, sweep=0, fixed=()))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    own = (trials["variant"] == "fairgrad") & (trials["phase"] == "replicate")
+    alphas = dict(zip(range(100, 108), (1.0, 1.0, 2.0, 2.0, 5.0, 5.0, 10.0, 10.0), strict=True))
+    trials.loc[own, "hp.alpha"] = trials.loc[own, "seed"].map(alphas)
+    trials.loc[own, "variant"] = "fairgrad " + trials.loc[own, "hp.alpha"].astype(str)
+    trials.to_parquet(folder / "trials.parquet")
+    results = load(folder)
+    sweep = fairness_sweep(results)
+    table = sweep[sweep["method"] == "fairgrad"]
+    assert table["source"].unique().tolist() == ["replicate"]
+    assert table["split"].unique().tolist() == ["test"]
+    assert table["value"].tolist() == [1.0, 2.0, 5.0, 10.0]
+    assert table["trials"].tolist() == [2, 2, 2, 2]
+    scores = final_scores(results).set_index("trial_id")["delta_m"]
+    ids = trials.loc[own & (trials["hp.alpha"] == 5.0), "trial_id"]
+    assert table["delta_m"].iloc[2] == pytest.approx(scores[ids].mean())
+    assert any(text.startswith("FairGrad!: Δm is best at alpha") for text in
+               fairness_sentences(table, lambda name: "FairGrad!"))  # fmt: skip
+
+
+def test_equal_weights_are_a_point_of_the_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lucky seeds of equal weights cannot put them beyond what fixed weights reach."""
+    monkeypatch.setitem(METHODS, "ls", (0.5, 0.0))
+    monkeypatch.setitem(METHODS, "uw", (0.5, 0.015))
+    plan = Plan(sweep=3, lowest=0.05, search=1, fixed=(), noise=0.0005)
+    results = load(write_folder(tmp_path / "f", plan))
+    table = standing(results).set_index("variant")
+    assert table.loc["ls", ["distance", "low", "high"]].tolist() == [0.0, 0.0, 0.0]
+    assert table.loc["ls", "verdict"] == "on the front"
+    # Two seeds of the sweep cost 3 %, four of LS nothing: their mean is 1 %, before UW.
+    assert table.loc["uw", "distance"] == pytest.approx(0.5, abs=0.1)
+    front = front_trials(results)
+    assert front.groupby("variant")["seed"].nunique().tolist() == [2, 6, 2]
+    assert hypervolumes(results).set_index("variant").loc["ls", "gain"] == 0.0
+
+
+def test_a_study_can_be_seen_through_its_losses(precise: Results) -> None:
+    view = loss_view(precise)
+    assert [metric.label for metric in view.metrics] == ["CL loss ↓", "RR loss ↓"]
+    row = view.finished[view.finished["variant"] == "famo"].iloc[-1]
+    epochs = precise.epochs[precise.epochs["trial_id"] == row["trial_id"]].set_index("epoch")
+    assert row["validation.RR.loss"] == epochs.loc[row["best_epoch"], "validation_loss.RR"]
+    assert view.trials["test.RR.loss"].isna().all()
+    own = precise.finished[precise.finished["variant"] == "stl:RR"]
+    assert view.trials.loc[own.index, "validation.CL.loss"].isna().all()
+    assert stl_reference(view, "validation").problems == ()
+
+
+def test_seeds_of_different_length_count_up_to_the_last_shared_epoch(precise: Results) -> None:
+    """As the sweep extracts them."""
+    own = precise.trials[
+        (precise.trials["variant"] == "cagrad") & (precise.trials["phase"] == "replicate")
+    ]
+    short = own["trial_id"].iloc[0]
+    epochs = precise.epochs
+    cut = replace(precise, epochs=epochs[(epochs["trial_id"] != short) | (epochs["epoch"] <= 3)])
+    all_cut = replace(precise, epochs=epochs[epochs["epoch"] <= 3])
+    found = extract_fixed_weights(cut, "cagrad")
+    pd.testing.assert_series_equal(found, extract_fixed_weights(all_cut, "cagrad"))
+
+
+def test_a_negative_share_is_no_static_weight(precise: Results) -> None:
+    epochs = precise.epochs.copy()
+    own = epochs["variant"] == "cagrad"
+    epochs.loc[own, "weight.CL"], epochs.loc[own, "weight.RR"] = -1.0, 3.0
+    with pytest.raises(AnalysisError, match=r"averages to -0\.5, and a static weight"):
+        extract_fixed_weights(replace(precise, epochs=epochs), "cagrad")
 
 
 def test_fairness_falls_back_to_the_search(tmp_path: Path) -> None:

@@ -16,14 +16,19 @@ from synthetic_folder import Plan, write_folder
 from analysis import load
 from analysis.figures.dynamics import TIME_CAPTION
 from analysis.report import write_report
-from analysis.report.findings import findings, warnings
+from analysis.report.cautions import warnings
+from analysis.report.findings import findings
 from analysis.report.methods_text import methods_text
+from analysis.report.page import sortable
 from analysis.report.payload import payload, script_json
 from analysis.report.run_tables import time_table
+from analysis.report.sections import sections
 from analysis.report.study import StudyAnalysis
 from analysis.report.study_tables import summary_table
-from analysis.report.tables import Column, Table, escape_latex, number
+from analysis.report.tables import Column, Table, escape_latex
 from analysis.results import Results
+from analysis.sweep import equal_point
+from analysis.wording import number
 
 
 def made(**options: object) -> Table:
@@ -72,6 +77,22 @@ def test_latex_escapes_and_sets_the_best_bold() -> None:
     assert escape_latex("a_b{c}") == r"a\_b\{c\}"
 
 
+def test_latex_of_a_whole_report_needs_no_special_engine(results: Results) -> None:
+    study = StudyAnalysis(results)
+    tables = [table for section in sections(study, {}) for table in section.tables]
+    assert len(tables) > 10
+    for table in tables:
+        assert table.latex().isascii(), table.name
+    assert all(escape_latex(text).isascii() for text in methods_text(study))
+    assert escape_latex("α ≥ ∞ χ² “x”") == (
+        r"$\alpha$ $\geq$ $\infty$ $\chi$\textsuperscript{2} ``x''"
+    )
+
+
+def test_infinity_sorts_last_in_the_browser_too() -> None:
+    assert [sortable(v) for v in (np.inf, -np.inf, 2.0)] == ["Infinity", "-Infinity", "2.0"]
+
+
 def test_long_tables_show_only_their_head_but_export_everything() -> None:
     table = made(most_rows=2)
     assert len(table.cells) == 2
@@ -104,10 +125,17 @@ def test_payload_has_every_finished_multi_task_trial(results: Results) -> None:
     row = multi.set_index("trial_id").loc[point[3]]
     assert point[2] == row["seed"]
     assert "alpha = 2" in point[4]
-    assert point[5] == pytest.approx(
-        [row["validation.CL.accuracy"], row["validation.RR.mse"]], rel=1e-4
-    )
-    assert point[6] == pytest.approx([row["test.CL.accuracy"], row["test.RR.mse"]], rel=1e-4)
+    metrics = [metric.column("validation") for metric in results.metrics]
+    epochs = results.epochs[results.epochs["trial_id"] == point[3]].set_index("epoch")
+    best = epochs.loc[row["best_epoch"]]
+    losses = [best["validation_loss.CL"], best["validation_loss.RR"]]
+    assert point[5] == pytest.approx([*row[metrics], *losses], rel=1e-4)
+    assert point[6][:2] == pytest.approx([row["test.CL.accuracy"], row["test.RR.mse"]], rel=1e-4)
+    assert point[6][2:] == [None, None]
+    assert [m["label"] for m in data["metrics"][2:]] == ["CL loss ↓", "RR loss ↓"]
+    points = {v["name"]: v["point"] for v in data["variants"]}
+    assert points["ls"] == equal_point(results) == "ls"
+    assert points["uw"] == ""
     families = {v["name"]: v["family"] for v in data["variants"]}
     assert families["fixed(cagrad)"] == "cagrad"
     assert all(not v["family"] for v in data["variants"] if v["swept"])

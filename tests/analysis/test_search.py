@@ -18,7 +18,7 @@ from analysis import (
     response_curves,
     unequal_budgets,
 )
-from analysis.report.findings import warnings
+from analysis.report.cautions import warnings
 from analysis.report.methods_text import methods_text
 from analysis.report.run_tables import borders_table
 from analysis.report.study import StudyAnalysis

@@ -4,7 +4,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 // ---- Sorting: by the number in data-sort where there is one, else by text; empty cells last.
 function cellKey(row, place) {
   const cell = row.cells[place];
-  if (cell.dataset.sort !== undefined) return Number(cell.dataset.sort);
+  if (cell.dataset.sort !== undefined) return parseFloat(cell.dataset.sort);
   return cell.classList.contains("missing") ? null : cell.textContent;
 }
 function sortTable(table, place, ascending) {

@@ -26,7 +26,7 @@ function extent(values, pad) {
   const room = (high - low || Math.abs(high) || 1) * pad;
   return [low - room, high + room];
 }
-function frame(host, xRange, yRange, xLabel, yLabel, label) {
+function frame(host, xRange, yRange, xLabel, yLabel, label, whole = false) {
   host.replaceChildren();
   const width = Math.max(300, Math.min(900, host.clientWidth || 700));
   const height = Math.max(260, Math.min(460, width * 0.62));
@@ -34,7 +34,7 @@ function frame(host, xRange, yRange, xLabel, yLabel, label) {
   const svg = svgNode("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label }, host);
   const x = (v) => m.left + (v - xRange[0]) / (xRange[1] - xRange[0]) * (width - m.left - m.right);
   const y = (v) => height - m.bottom - (v - yRange[0]) / (yRange[1] - yRange[0]) * (height - m.top - m.bottom);
-  for (const t of ticks(...xRange, width < 480 ? 4 : 7)) {
+  for (const t of ticks(...xRange, width < 480 ? 4 : 7).filter((v) => !whole || Number.isInteger(v))) {
     svgNode("line", { x1: x(t), x2: x(t), y1: m.top, y2: height - m.bottom, class: "grid" }, svg);
     svgNode("text", { x: x(t), y: height - m.bottom + 16, class: "tick", "text-anchor": "middle" }, svg).textContent = format(t);
   }
@@ -91,7 +91,7 @@ function tick(host, title, checked, change) {
   label.append(box, ` ${title}`);
   host.append(label);
 }
-// Hover, focus and touch all find the mark through its index: one listener for a whole plot.
+// Hover and touch find the mark through its index: one listener for a whole plot.
 function explain(svg, describe) {
   const show = (event) => {
     const mark = event.target.closest("[data-i]");
@@ -110,13 +110,17 @@ function explain(svg, describe) {
 function dimmed(family) { return isolation.family !== null && family !== "" && family !== isolation.family ? " dim" : ""; }
 
 // Mean of each swept point over its seeds, and of these the ones that no other dominates.
+// Replicates of equal weights are further seeds of the equal point.
 function sweptFront(kept, values, higherX, higherY) {
-  const sums = new Map();
-  for (const i of kept) {
-    const d = DATA.points[i];
-    if (!DATA.variants[d[0]].swept) continue;
-    const [a, b] = values(d), sum = sums.get(d[0]) || [0, 0, 0];
-    sums.set(d[0], [sum[0] + a, sum[1] + b, sum[2] + 1]);
+  const sums = new Map(), seen = new Set();
+  if (!kept.some((i) => DATA.variants[DATA.points[i][0]].swept)) return [];
+  const phases = [DATA.phases.indexOf("weight_sweep"), DATA.phases.indexOf("replicate")];
+  for (const i of kept.slice().sort((i, j) => DATA.points[j][1] - DATA.points[i][1])) {
+    const d = DATA.points[i], point = DATA.variants[d[0]].point, once = `${point} ${d[2]}`;
+    if (!point || !phases.includes(d[1]) || seen.has(once)) continue;
+    seen.add(once);
+    const [a, b] = values(d), sum = sums.get(point) || [0, 0, 0];
+    sums.set(point, [sum[0] + a, sum[1] + b, sum[2] + 1]);
   }
   const means = Array.from(sums.values(), ([a, b, n]) => [a / n, b / n]);
   const better = (p, q, higher) => (higher ? p - q : q - p);
@@ -218,14 +222,14 @@ function weights(root) {
   function draw() {
     const s = series[current], all = [1 / tasks.length];
     s.mean.forEach((line, k) => line.forEach((v, t) => { if (v !== null) all.push(v - (s.std[k][t] || 0), v + (s.std[k][t] || 0)); }));
-    const f = frame(plot, extent(s.epochs, 0.02), extent(all, 0.06), "epoch", "share of the weight", `Effective weights of ${s.label}`);
+    const f = frame(plot, extent(s.epochs, 0.02), extent(all, 0.06), "epoch", "share of the weight", `Effective weights of ${s.label}`, true);
     svgNode("line", { x1: f.m.left, x2: f.width - f.m.right, y1: f.y(1 / tasks.length), y2: f.y(1 / tasks.length), class: "reference" }, f.svg);
-    const path = (values) => values.map((v, t) => `${t ? "L" : "M"}${f.x(s.epochs[t]).toFixed(1)},${f.y(v).toFixed(1)}`).join("");
+    const path = (values) => values.map((v, t) => (v === null ? "" : `${t && values[t - 1] !== null ? "L" : "M"}${f.x(s.epochs[t]).toFixed(1)},${f.y(v).toFixed(1)}`)).join("");
     tasks.forEach((task, k) => {
       const colour = TASK_COLOURS[k % 8];
-      const up = s.mean[k].map((v, t) => v + (s.std[k][t] || 0)), down = s.mean[k].map((v, t) => v - (s.std[k][t] || 0));
-      const back = down.map((v, t) => [t, v]).reverse().map(([t, v]) => `L${f.x(s.epochs[t]).toFixed(1)},${f.y(v).toFixed(1)}`).join("");
-      svgNode("path", { d: `${path(up)}${back}z`, fill: colour, "fill-opacity": 0.15 }, f.svg);
+      const edge = (sign) => s.mean[k].map((v, t) => [t, v === null ? null : v + sign * (s.std[k][t] || 0)]).filter(([, v]) => v !== null);
+      const around = [...edge(1), ...edge(-1).reverse()].map(([t, v]) => `${f.x(s.epochs[t]).toFixed(1)},${f.y(v).toFixed(1)}`);
+      if (around.length) svgNode("path", { d: `M${around.join("L")}z`, fill: colour, "fill-opacity": 0.15 }, f.svg);
       svgNode("path", { d: path(s.mean[k]), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": DASHES[Math.floor(k / 8) % 4], class: "line" }, f.svg);
       svgNode("path", { d: path(s.smooth[k]), fill: "none", stroke: colour, "stroke-width": 1.3, "stroke-dasharray": "1 4" }, f.svg);
     });
@@ -256,7 +260,7 @@ function search(root) {
     const cut = Math.floor(values.length * 0.1);
     const range = extent(higher ? values.slice(cut) : values.slice(0, values.length - cut), 0.06);
     const longest = Math.max(1, ...series.map((s) => s.values.length));
-    const f = frame(plot, [0.5, longest + 0.5], range, "configurations tried", `validation ${objective}`, "Search: best so far");
+    const f = frame(plot, [0.5, longest + 0.5], range, "configurations tried", `validation ${objective}`, "Search: best so far", true);
     const points = [];
     for (const s of series) {
       const v = look(s.name);
@@ -277,15 +281,3 @@ function search(root) {
   draw();
   return draw;
 }
-
-const WIDGETS = { tradeoff, weights, search };
-const redraws = [];
-for (const root of document.querySelectorAll("[data-widget]")) redraws.push(WIDGETS[root.dataset.widget](root));
-let resizing = null, lastWidth = window.innerWidth;
-window.addEventListener("resize", () => {
-  if (window.innerWidth === lastWidth) return;
-  lastWidth = window.innerWidth;
-  clearTimeout(resizing);
-  resizing = setTimeout(() => redraws.forEach((draw) => draw()), 150);
-});
-document.documentElement.dataset.ready = "true";
