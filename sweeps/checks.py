@@ -32,6 +32,25 @@ def check_resolved(resolved: ResolvedStudy) -> None:
     check_search(resolved)
     _check_phases(resolved)
     check_sensitivity(resolved)
+    _check_population(resolved)
+
+
+def _check_population(resolved: ResolvedStudy) -> None:
+    population, epochs = resolved.study.population, int(resolved.protocol["epochs"])
+    if population is None:
+        return
+    if len(resolved.tasks) < 2:
+        raise StudyError("population: it finds weights of several tasks, and there is only one")
+    if population.interval >= epochs:
+        raise StudyError(
+            f"population.interval: after {population.interval} of {epochs} epochs nothing is left "
+            f"to go on with; it must be less than {epochs}"
+        )
+    if any(population.label == candidate.variant for candidate in resolved.candidates):
+        raise StudyError(
+            f"population.label: {population.label!r} is the label of a method already; give "
+            "another one"
+        )
 
 
 def _check_labels(candidates: Sequence[Candidate]) -> None:

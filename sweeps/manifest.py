@@ -67,7 +67,7 @@ def make_manifest(resolved: ResolvedStudy, earlier: Mapping[str, Any] | None) ->
             "source": problem.source,
             "licence": problem.licence,
         },
-        "methods": {c.variant: _method(c) for c in resolved.candidates},
+        "methods": {c.variant: _method(c) for c in _candidates(resolved)},
         "budgets": {
             "trials": study.budget.trials if study.budget else 0,
             "seeds": study.budget.seeds if study.budget else 0,
@@ -87,8 +87,19 @@ def make_manifest(resolved: ResolvedStudy, earlier: Mapping[str, Any] | None) ->
 
 def _further(resolved: ResolvedStudy) -> dict[str, Any]:
     """Budgets of phases that a study has only if it names them."""
-    sweeps = resolved.study.sensitivity
-    return {"sensitivity_values": sum(len(sweep.values) for sweep in sweeps)} if sweeps else {}
+    found: dict[str, Any] = {}
+    if resolved.study.sensitivity:
+        sweeps = resolved.study.sensitivity
+        found["sensitivity_values"] = sum(len(sweep.values) for sweep in sweeps)
+    if resolved.population is not None:
+        found["population_members"] = resolved.population_size
+    return found
+
+
+def _candidates(resolved: ResolvedStudy) -> list[Candidate]:
+    """The methods, population-based training among them."""
+    own = [] if resolved.population is None else [resolved.population]
+    return [*resolved.candidates, *own]
 
 
 def _method(candidate: Candidate) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mtl_methods.registry import method_info
 from sweeps.checks import check_resolved
 from sweeps.designs import weight_points
 from sweeps.errors import StudyError
-from sweeps.resolved import SINGLE_TASK, Candidate, ResolvedStudy, training_settings
+from sweeps.resolved import COURSE, SINGLE_TASK, Candidate, ResolvedStudy, training_settings
 from sweeps.search.warm_starts import warm_starts
 from sweeps.spaces import Space, method_settings
 from sweeps.study import Choices, Constant, MethodChoice, Range, Setting, Study
@@ -59,7 +59,7 @@ def resolve(study: Study) -> ResolvedStudy:
         candidates,
         baselines,
         tuple(points),
-        population=None,
+        population=_population(study, training, tasks),
         notes=tuple(notes),
     )
     check_resolved(resolved)
@@ -142,6 +142,17 @@ def _baseline(task: str, training: Mapping[str, Setting], tasks: tuple[str, ...]
         for parameter in info.hyperparameters
     }
     return Candidate(f"{SINGLE_TASK}:{task}", info, _space(info, settings, training, tasks))
+
+
+def _population(
+    study: Study, training: Mapping[str, Setting], tasks: tuple[str, ...]
+) -> Candidate | None:
+    """What population-based training trains; its weights are no part of the space."""
+    if study.population is None:
+        return None
+    info = method_info(COURSE)
+    settings: dict[str, Setting] = {p.name: Constant(p.default) for p in info.hyperparameters}
+    return Candidate(study.population.label, info, _space(info, settings, training, tasks))
 
 
 def _space(

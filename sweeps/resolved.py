@@ -18,6 +18,7 @@ from trainables.problem import Problem, Task
 from trainables.spec import TrialSpec
 
 __all__ = [
+    "COURSE",
     "SCALARISATION",
     "SINGLE_TASK",
     "TRAINING_PARAMETERS",
@@ -28,9 +29,12 @@ __all__ = [
 
 SINGLE_TASK = "stl"
 """The method of the baselines: trains one task, named by its hyper-parameter ``task``."""
+COURSE = "ls_course"
+"""The method of static weights that change at given epochs, by its hyper-parameter ``course``."""
 SCALARISATION = "ls"
 """The method of static weights, given by its hyper-parameter ``weights``."""
 
+_MEMBERS = 8
 TRAINING_PARAMETERS = ("lr", "weight_decay", "dropout", "method_lr")
 """The training settings that can be searched, alike for every method."""
 
@@ -131,6 +135,14 @@ class ResolvedStudy:
     def fresh_seeds(self, count: int) -> list[int]:
         """Seeds that no search has used, alike for every method so that they can be paired."""
         return [self.study.seed + MAX_SEEDS + index for index in range(count)]
+
+    @property
+    def population_size(self) -> int:
+        """Members of a population: by default as many as a method has search trials."""
+        population, budget = self.study.population, self.study.budget
+        if population is not None and population.size is not None:
+            return population.size
+        return max(2, budget.trials * budget.seeds) if budget and budget.trials else _MEMBERS
 
     @property
     def baseline_seeds(self) -> int:

@@ -197,6 +197,12 @@ def _composition(resolved: ResolvedStudy, phase: str) -> str:
     }
     if study.sensitivity:
         texts["sensitivity"] = values_in_words(study.sensitivity)
+    population = study.population
+    if population is not None:
+        texts["population"] = (
+            f"{resolved.population_size} members ({population.explore}), compared after every "
+            f"{population.interval} of {resolved.protocol['epochs']} epochs"
+        )
     return texts.get(phase, "")
 
 

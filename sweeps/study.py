@@ -405,15 +405,16 @@ class SensitivitySweep(SparseSection):
 class Population(SparseSection):
     """Population-based training of scalarisation weights (:mod:`sweeps.phases.population`).
 
-    ``size`` members train at once; after each ``interval`` epochs the worst share ``quantile``
-    go on from the best ones, with weights that ``explore`` draws: ``pbt`` perturbs theirs by
-    ``noise``, ``pb2`` asks a Gaussian process. ``seeds``: how often the best course of weights is
-    replicated, by default as often as every method.
+    ``size`` members train, by default as many as a method has search trials; after each
+    ``interval`` epochs the worst share ``quantile`` go on from the best ones, with weights that
+    ``explore`` draws: ``pbt`` perturbs theirs by ``noise``, ``pb2`` asks a Gaussian process.
+    ``seeds``: how often the best course of weights is replicated, by default as often as every
+    method.
     """
 
     label: str = Field(default="pbt", pattern=r"^[^\s/\\\x00-\x1f]{1,64}$")
     explore: Literal["pbt", "pb2"] = "pbt"
-    size: int = Field(default=8, ge=2, le=10_000)
+    size: int | None = Field(default=None, ge=2, le=10_000)
     interval: int = Field(default=1, ge=1)
     quantile: float = Field(default=0.25, gt=0.0, le=0.5)
     noise: float = Field(default=0.2, gt=0.0, le=2.0)

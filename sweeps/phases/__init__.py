@@ -7,6 +7,7 @@ from collections.abc import Callable
 from sweeps.phases import (
     baselines,
     fixed_weights,
+    population,
     replicate,
     search,
     sensitivity,
@@ -26,6 +27,7 @@ PHASES: dict[str, Callable[[Context], list[Unit]]] = {
         fixed_weights,
         weight_sweep,
         sensitivity,
+        population,
     )
 }
 """Every phase's units by its name. A new phase is one file and one entry here."""
