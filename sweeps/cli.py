@@ -135,7 +135,7 @@ def run(
     """Run a study, or continue it: what has ended is never repeated.
 
     Exit codes: 0 every trial is accounted for; 2 bad input; 3 trials failed or were left out;
-    130 or 143 stopped.
+    4 its hours (budget.hours) are used up; 130 or 143 stopped.
     """
     again = ["fairsweep", "run", study]
     again += ["--results", str(results)] if results else []
@@ -165,9 +165,9 @@ def _run(study: str, results: Path | None, address: str | None, continuing: str)
     if outcome.signal is None:
         _show_outcome(outcome, console)
     else:
+        kept = f"{outcome.ended} of {outcome.planned} trials have ended and are kept"
         console.print(
-            f"stopped; {outcome.ended} of {outcome.planned} trials have ended and are kept.\n"
-            f"{continuing}",
+            f"stopped; {outcome.out_of_time or kept}.\n{continuing}",
             markup=False,
             highlight=False,
             soft_wrap=True,

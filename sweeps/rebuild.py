@@ -13,6 +13,7 @@ from sweeps.errors import ResultsFolderError
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import Plan
 from sweeps.results import stored_study
+from sweeps.search.front_table import write_front
 from sweeps.tables import write_tables
 from sweeps.trials import Trial
 
@@ -77,7 +78,10 @@ def write_report(folder: Path, notes: Sequence[str]) -> Path:
 
 
 def _ended(folder: Path, ledger: Ledger) -> Sequence[tuple[Trial, Record]]:
-    """The trials of the folder's study that have ended, by the ledger, which is read."""
+    """The trials of the folder's study that have ended, by the ledger, which is read.
+
+    The front of its searches, which they determine, is written anew.
+    """
     resolved = stored_study(folder)
     plan = Plan(resolved, ledger.load(), folder / "search", extend=False)
     ended = list(plan.ended)
@@ -88,6 +92,7 @@ def _ended(folder: Path, ledger: Ledger) -> Sequence[tuple[Trial, Record]]:
             "for the study, so nothing was rebuilt; use the version in manifest.json, or run the "
             "study into another folder with --results"
         )
+    write_front(folder, plan)
     return ended
 
 
