@@ -32,7 +32,7 @@ logger = logging.getLogger("sweeps")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # A checkpoint beside its tensors: names, numbers of epochs, generators.
-_CHECKPOINT_BYTES = 8_000
+_CHECKPOINT_BYTES = 20_000
 # A record in the ledger: its specification, and a line for each cell of each epoch.
 _RECORD_BYTES, _CELL_BYTES = 2_500, 45
 # Tables, figures, report and logs beside the ledger.

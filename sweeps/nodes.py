@@ -122,7 +122,7 @@ def _ask(nodes: Sequence[Node], folder: str, token: str) -> list[Answer]:
     waiting = [
         task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node.name, soft=False)
-        ).remote(folder, token, node.name)
+        ).remote(folder, token, node.name, _PATIENCE_SECONDS)
         for node in nodes
     ]
     answers: list[Answer] = []
@@ -134,14 +134,14 @@ def _ask(nodes: Sequence[Node], folder: str, token: str) -> list[Answer]:
     return answers
 
 
-def look(folder: str, token: str, name: str) -> Answer:
+def look(folder: str, token: str, name: str, patience: float) -> Answer:
     """Reads the token and writes an answer; runs on the machine that is asked."""
     # Imported there: this function travels by itself.
     import os
     import shutil
     import time
 
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + patience
     path = os.path.join(folder, token)  # noqa: PTH118
     while not os.path.exists(path):  # noqa: PTH110
         if time.monotonic() > deadline:

@@ -29,6 +29,7 @@ def run_trial(
     checkpoint_every_s: float = 30.0,
     raise_on_failure: bool = True,
     keep_best: bool = False,
+    keep_last: bool = False,
 ) -> dict[str, Any]:
     """Runs a trial to its end, or what is left of it, and returns its record.
 
@@ -44,6 +45,7 @@ def run_trial(
         checkpoint_every_s: Seconds between two checkpoints at least.
         raise_on_failure: Whether an exception that is no divergence is raised.
         keep_best: Whether the parameters of the best epoch are kept on disk.
+        keep_last: Whether the state after the last epoch is kept on disk.
 
     Returns:
         The record, see :mod:`trainables.record`; without ``sha256``.
@@ -69,6 +71,7 @@ def run_trial(
             device=device,
             raise_on_failure=raise_on_failure,
             keep_best=keep_best,
+            keep_last=keep_last,
         )
         return session.run()
     finally:

@@ -257,3 +257,23 @@ def test_a_record_of_another_time_is_not_touched(make_spec, data, tmp_path):
     path = record_path(tmp_path, spec.trial_id)
     write_record(path, {**record, "host": "elsewhere"})
     assert TrialSession(spec, data, results_dir=tmp_path).run()["host"] == "elsewhere"
+
+
+def test_the_state_after_the_last_epoch_may_stay_too(make_spec, data, tmp_path):
+    spec = make_spec(epochs=3)
+    record = TrialSession(
+        spec, data, results_dir=tmp_path, checkpoint_every_s=0.0, keep_best=True, keep_last=True
+    ).run()
+    folder = checkpoint_path(tmp_path, spec.trial_id).parent
+    assert sorted(file.name for file in folder.iterdir()) == ["best.pt", "last.pt"]
+    last = load_checkpoint(folder / "last.pt")
+    assert last["epoch"] == len(last["trainer"]["rows"]) == 3
+    # The model as the last epoch left it, not with the best parameters that were loaded after it.
+    from trainables.training import Trainer
+
+    trainer = Trainer(spec, data.tensors(spec.make_problem()))
+    for _ in range(3):
+        trainer.run_epoch()
+    for name, value in trainer.model.state_dict().items():
+        assert torch.equal(last["trainer"]["model"][name], value)
+    assert TrialSession(spec, data, results_dir=tmp_path).record == record

@@ -1,0 +1,205 @@
+"""Disk space: what is needed, what is refused, what is removed."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import yaml
+from sweeps_fakes import execute, make_plan, resolved_study, study_data
+
+import sweeps.cli
+from sweeps.disk import (
+    DiskNeed,
+    check_space,
+    disk_need,
+    free_bytes,
+    is_disk_full,
+    saying_disk_full,
+    size,
+    tidy_checkpoints,
+)
+from sweeps.errors import DiskFullError, ResultsFolderError, StudyError
+from sweeps.ledger import Ledger
+from sweeps.logs import _LogFile
+from trainables.checkpoint import best_checkpoint_path, checkpoint_path, save_checkpoint
+from trainables.run import run_trial
+
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 MB"), (1, "1 MB"), (6.7e6, "7 MB"), (2.34e9, "2.3 GB")]
+)
+def test_sizes_in_words(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+def need(tmp_path: Path, keep: str, limit: int = 0, **changes: object) -> DiskNeed:
+    study = resolved_study(resources={"keep_checkpoints": keep}, **changes)
+    plan = make_plan(study, tmp_path)
+    execute(plan, tmp_path, limit=limit)
+    return disk_need(plan, slots=2)
+
+
+def test_what_is_kept_follows_the_study(tmp_path: Path) -> None:
+    none, best, both = (need(tmp_path, k).kept for k in ("none", "best", "best_and_last"))
+    assert none == 0.0
+    assert 0.0 < best < both
+
+
+def test_the_model_is_measured_and_only_trials_that_keep_count(tmp_path: Path) -> None:
+    study = resolved_study()
+    plan = make_plan(study, tmp_path)
+    model = study.problem.build_model()
+    parameters = sum(p.numel() * p.element_size() for p in model.parameters())
+    tested = 2 * 2 + 3 * 2 + 2 + 3  # replicates of baselines and methods, fixed, swept
+    each = disk_need(plan, 2).kept / tested
+    assert parameters < each < 1.1 * parameters + 30_000
+
+
+@pytest.mark.parametrize("keep", ["best", "best_and_last"])
+def test_real_checkpoints_are_no_larger_than_expected(keep: str, tmp_path: Path) -> None:
+    study = resolved_study()
+    plan = make_plan(study, tmp_path)
+    trial = next(t for t in iter(plan.next, None) if t.variant.startswith("stl"))
+    run_trial(trial.spec, results_dir=tmp_path, keep_best=True, keep_last=keep == "best_and_last")
+    folder = checkpoint_path(tmp_path, trial.trial_id).parent
+    names = {"best": ["best.pt"], "best_and_last": ["best.pt", "last.pt"]}[keep]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    written = sum(path.stat().st_size for path in folder.iterdir())
+    each = need(tmp_path / "other", keep).kept / 15
+    assert 0.5 * each < written <= each
+    record = (tmp_path / "ledger" / f"{trial.trial_id}.json").stat().st_size
+    from sweeps.disk import _record_bytes
+
+    assert 0.3 * _record_bytes(study) < record < 1.5 * _record_bytes(study)
+
+
+def test_what_has_ended_is_not_needed_again(tmp_path: Path) -> None:
+    whole = need(tmp_path / "a", "best").total
+    part = need(tmp_path / "b", "best", limit=35).total
+    assert part < whole
+    assert need(tmp_path / "c", "best", limit=1000).kept == 0.0
+
+
+def test_what_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    check_space(tmp_path, DiskNeed(1e9, 0.0, 0.0), free=10**9)
+    with pytest.raises(ResultsFolderError, match=r"needs about 3\.0 GB .* where 2\.0 GB are free"):
+        check_space(tmp_path, DiskNeed(2e9, 5e8, 5e8), free=2 * 10**9)
+
+
+def test_free_space_of_a_folder_that_is_to_be_made(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "a" / "b" / "c") == pytest.approx(
+        shutil.disk_usage(tmp_path).free, rel=0.2
+    )
+
+
+@pytest.mark.parametrize("action", ["run", "check"])
+def test_a_study_that_does_not_fit_is_refused_before_ray_and_before_a_folder(
+    action: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    monkeypatch.setattr("sweeps.disk.shutil.disk_usage", lambda path: Usage(9e6, 8e6, 1e6))
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study_data()), encoding="utf-8")
+    results = tmp_path / "r"
+    monkeypatch.setattr(sys, "argv", ["fairsweep", action, str(path), "--results", str(results)])
+    with pytest.raises(SystemExit) as caught:
+        sweeps.cli.main()
+    out, err = capsys.readouterr()
+    assert caught.value.code == 2
+    assert "where 1 MB are free" in err
+    assert err.count("\n") == 1
+    assert out == ""
+    assert not results.exists()
+
+
+# ------------------------------------------------------------------ a full disk
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (ValueError(28), False),
+        (None, False),
+    ],
+)
+def test_a_full_disk_is_known_and_nothing_else_is(error: Exception | None, full: bool) -> None:
+    assert is_disk_full(error) is full
+    wrapped = RuntimeError("Ray says")
+    wrapped.__cause__ = error
+    assert is_disk_full(wrapped) is full
+
+
+def test_a_full_disk_is_said_and_other_errors_pass(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DiskFullError, match="make room and run the same command again"),
+        saying_disk_full(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(StudyError), saying_disk_full(tmp_path):
+        raise StudyError("something else")
+
+
+def test_a_log_on_a_full_disk_prints_no_tracebacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = _LogFile(tmp_path / "x.log")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log.stream.write = full  # type: ignore[method-assign]
+    record = logging.LogRecord("sweeps", logging.INFO, "x", 1, "text", None, None)
+    log.handle(record)
+    assert capsys.readouterr().err == ""
+    log.close()
+
+
+# ------------------------------------------------------------------ what is left behind
+
+
+def test_halves_and_checkpoints_of_ended_trials_go(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    finished = execute(plan, tmp_path, limit=2)
+    waiting = plan.next()
+    assert waiting is not None
+    for trial in (*finished, waiting):
+        save_checkpoint(checkpoint_path(tmp_path, trial.trial_id), {"epoch": 1})
+    save_checkpoint(best_checkpoint_path(tmp_path, finished[0].trial_id), {"epoch": 1})
+    unfinished = checkpoint_path(tmp_path, waiting.trial_id).parent
+    for place in (tmp_path, tmp_path / "ledger", unfinished):
+        (place / ".last.pt.abc.tmp").write_bytes(b"half")
+    ledger = Ledger(tmp_path / "ledger").load()
+    assert tidy_checkpoints(tmp_path, ledger, "best") > 0
+    left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.glob("checkpoints/*/*"))
+    assert left == sorted(
+        [
+            f"checkpoints/{finished[0].trial_id}/best.pt",
+            f"checkpoints/{waiting.trial_id}/last.pt",
+        ]
+    )
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert not (tmp_path / "checkpoints" / finished[1].trial_id).exists()
+
+
+def test_last_checkpoints_stay_if_the_study_says_so(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    (trial,) = execute(plan, tmp_path, limit=1)
+    path = checkpoint_path(tmp_path, trial.trial_id)
+    save_checkpoint(path, {"epoch": 1})
+    ledger = Ledger(tmp_path / "ledger").load()
+    assert tidy_checkpoints(tmp_path, ledger, "best_and_last") == 0
+    assert path.is_file()
