@@ -14,7 +14,7 @@ import typer
 from sweeps.analysis_commands import audit, compare
 from sweeps.data_commands import data_app
 from sweeps.flatness_command import flatness
-from sweeps.run_commands import status, stop
+from sweeps.run_commands import dashboard, status, stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +43,7 @@ app = typer.Typer(
 app.add_typer(data_app)
 app.command()(status)
 app.command()(stop)
+app.command()(dashboard)
 app.command()(flatness)
 app.command()(compare)
 app.command()(audit)

@@ -51,9 +51,6 @@ class Plan:
         ledger: What has ended.
         search_folder: Where searches write down what they ask for.
         extend: Whether there will be new trials; a plan that is only looked at has none.
-
-    Attributes:
-        ended: Every trial of the plan that has ended, with its record, in the order of ending.
     """
 
     def __init__(
@@ -63,7 +60,9 @@ class Plan:
         self.ledger = ledger
         self.context = Context(resolved, search_folder, extend=False)
         self.units: list[Unit] = [unit for units in PHASES.values() for unit in units(self.context)]
-        self.ended: list[tuple[Trial, Record]] = []
+        self._place = {id(unit): place for place, unit in enumerate(self.units)}
+        self._asked: dict[tuple[int, str], int] = {}
+        self._ended: list[tuple[tuple[int, int], Trial, Record]] = []
         self._reused: set[str] = set()
         self._rank = {name: rank for rank, name in enumerate(PHASES)}
         self._in_flight: dict[str, _InFlight] = {}
@@ -82,6 +81,16 @@ class Plan:
     def running(self) -> int:
         """How many trials have been given out and not ended."""
         return len(self._in_flight)
+
+    @property
+    def ended(self) -> list[tuple[Trial, Record]]:
+        """Every trial of the plan that has ended, with its record.
+
+        The order is that of the parts of the study and of asking, whichever ended first, so that
+        tables of a study that was interrupted are those of one that was not.
+        """
+        ordered = sorted(self._ended, key=lambda entry: entry[0])
+        return [(trial, record) for _, trial, record in ordered]
 
     @property
     def reused(self) -> int:
@@ -131,6 +140,7 @@ class Plan:
         """A trial of a unit that must run; notes those that need not."""
         was_done = unit.done
         while (trial := unit.take()) is not None:
+            self._asked.setdefault((self._place[id(unit)], trial.trial_id), len(self._asked))
             record = self.ledger.get(trial.trial_id)
             if record is not None and (record.status != "pruned" or unit.prunable):
                 self._reused.add(trial.trial_id)
@@ -182,7 +192,8 @@ class Plan:
 
     def _note(self, unit: Unit, trial: Trial, record: Record) -> None:
         unit.tell(trial, record)
-        self.ended.append((trial, record))
+        place = self._place[id(unit)]
+        self._ended.append(((place, self._asked[place, trial.trial_id]), trial, record))
         self._changed = True
 
     def _turn(self, unit: Unit) -> tuple[bool, int, int, int]:

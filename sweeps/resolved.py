@@ -258,9 +258,9 @@ class ResolvedStudy:
     def study_hash(self) -> str:
         """Digest of everything that determines results.
 
-        All but description, resources, and how long a run may take.
+        All but description, resources, what follows the sweep, and how long a run may take.
         """
-        free = {"description", "resources"}
+        free = {"description", "resources", "mirror", "trackers"}
         kept = {key: value for key, value in self.as_run.items() if key not in free}
         if "budget" in kept:
             kept["budget"] = {k: v for k, v in kept["budget"].items() if k != "hours"}

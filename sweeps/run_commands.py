@@ -1,4 +1,4 @@
-"""Commands about a run, given from another shell: ``fairsweep status`` and ``fairsweep stop``."""
+"""Commands about a run, given from another shell: ``fairsweep status``, ``stop``, ``dashboard``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["status", "stop"]
+__all__ = ["dashboard", "status", "stop"]
 
 _WIDTH = 140
 _EXIT_NOT_STOPPED = 3
@@ -105,6 +105,24 @@ def stop(
         ask_to_stop(folder)  # a run that has just begun clears what an earlier one has left
     clear_stop(folder)
     _say(f"the run{where} has stopped; run the study again to continue")
+
+
+def dashboard(
+    folder: FolderArgument,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="The interface to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535)] = 8080,
+) -> None:
+    """Open optuna-dashboard on the searches of a study, while it runs or after.
+
+    Shows the mirror of the study (study key mirror, by default the file mirror.journal in DIR),
+    which is made from the ledger and brought up to date every few seconds. What is changed in the
+    dashboard changes the mirror only.
+    """
+    from sweeps.dashboard import open_dashboard
+
+    open_dashboard(folder, host, port, _say)
 
 
 def _say(sentence: str) -> None:

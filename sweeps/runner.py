@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from mtl_methods.errors import FairsweepError
 from sweeps.allowance import EXIT_OUT_OF_TIME, allowance, used_up
 from sweeps.capacity import local_slots
+from sweeps.companions import companions
 from sweeps.disk import is_disk_full, saying_disk_full
 from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
@@ -166,6 +167,7 @@ class _Run:
         self.watchdog = Watchdog(folder.path, resolved.study.resources.stall_seconds)
         self.hours = resolved.study.budget.hours if resolved.study.budget else None
         self.out_of_time = False
+        self.tell: Callable[[Trial, Record], None] = lambda trial, record: None
         self.abandoned = False
         self.noticed = 0
 
@@ -176,6 +178,7 @@ class _Run:
                 self.stop,
                 watch_for_stop(self.folder.path, self.stop.ask),
                 allowance(self.hours, self._time_is_up),
+                companions(self.plan, self.folder.path, lambda: self.stop.requested) as self.tell,
             ):
                 first = self.plan.next()
                 self._announce()
@@ -183,7 +186,7 @@ class _Run:
                     self._sweep(first)
         except Exception:
             with contextlib.suppress(OSError):  # of a full disk, which is said below
-                write_tables(self.folder.path, list(self.plan.ended))
+                write_tables(self.folder.path, self.plan.ended)
             raise
         return self._conclude()
 
@@ -228,6 +231,7 @@ class _Run:
         self.progress.ended(trial, record)
         line = trial_line(self.progress.snapshot(), trial, record, self.resolved.study.selection)
         logger.log(logging.INFO if record.status == "finished" else logging.WARNING, line)
+        self.tell(trial, record)
 
     # ------------------------------------------------------------------ Ray
 
@@ -339,7 +343,7 @@ class _Run:
     # ------------------------------------------------------------------ the end
 
     def _conclude(self) -> Outcome:
-        ended = list(self.plan.ended)
+        ended = self.plan.ended
         if self.out_of_time and self.plan.finished:  # the last trial ended just in time
             self.out_of_time, self.stop.signal = False, None
         outcome = Outcome(

@@ -23,6 +23,8 @@ from pydantic import (
     model_validator,
 )
 
+from sweeps.places import check_mirror, check_server
+
 __all__ = [
     "Baselines",
     "Budget",
@@ -44,6 +46,7 @@ __all__ = [
     "Setting",
     "Simplex",
     "Study",
+    "Trackers",
     "WeightSweep",
     "parse_setting",
 ]
@@ -421,6 +424,19 @@ class Population(SparseSection):
     seeds: int | None = Field(default=None, ge=1, le=MAX_SEEDS)
 
 
+class MlflowServer(SparseSection):
+    """Where MLflow keeps runs: ``mlflow.db`` in the results folder, or the server ``uri``."""
+
+    uri: Annotated[str | None, BeforeValidator(check_server)] = None
+
+
+class Trackers(SparseSection):
+    """Other tools that trials are written to as they end (:mod:`sweeps.trackers`)."""
+
+    tensorboard: bool = False
+    mlflow: Annotated[MlflowServer | None, BeforeValidator(lambda value: _switch(value))] = None
+
+
 def _switch(value: Any) -> Any:
     """``true`` for a section with its defaults, ``false`` for none."""
     if value is True:
@@ -457,3 +473,5 @@ class Study(Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
     sampler: Sampler = Sampler()
     resources: Resources = Resources()
+    mirror: Annotated[str | None, BeforeValidator(check_mirror)] = None
+    trackers: Trackers | None = None
