@@ -228,10 +228,16 @@ def mean_points(results: Results, kind: str = "tasks") -> pd.DataFrame:
     table.insert(0, "phase", trials["phase"].to_numpy())
     table.insert(0, "variant", trials["variant"].to_numpy())
     means = table.groupby(["variant", "phase"], sort=False).mean()
-    equal, point = (equal_weighting_variant(results), "replicate"), equal_point(results)
-    if equal in means.index and (point, "weight_sweep") in means.index:
-        means.loc[equal] = means.loc[(point, "weight_sweep")]
-    return means.dropna().reset_index()
+    found_means = means.reset_index()
+    point = found_means[
+        (found_means["variant"] == equal_point(results)) & (found_means["phase"] == "weight_sweep")
+    ]
+    equal = (found_means["variant"] == equal_weighting_variant(results)) & (
+        found_means["phase"] == "replicate"
+    )
+    if len(point) and equal.any():
+        found_means.loc[equal, list(found.names)] = point[list(found.names)].to_numpy()
+    return found_means.dropna().reset_index(drop=True)
 
 
 def _means_but_zero(values: Floats, count: int) -> Floats:

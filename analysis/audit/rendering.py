@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.audit.verdicts import Audit, AuditedColumn, AuditedRow
+from analysis.audit.verdicts import WRONG, Audit, AuditedColumn, AuditedRow
 
 
 def text(audit: Audit, *, every_row: bool = False) -> str:
@@ -30,7 +30,7 @@ def _column(column: AuditedColumn, every_row: bool) -> list[str]:
         most = max(column.tried.values())
         return [
             f"{head}no convention explains enough rows (at most {most} of {count})",
-            *(_row(row) for row in column.rows if every_row),
+            *(_row(row, judged=False) for row in column.rows if every_row),
         ]
     lines = [f"{head}{column.convention} ({column.explained} of {count} rows)"]
     if column.undecided:
@@ -39,10 +39,12 @@ def _column(column: AuditedColumn, every_row: bool) -> list[str]:
     return lines + [_row(row) for row in shown]
 
 
-def _row(row: AuditedRow) -> str:
+def _row(row: AuditedRow, *, judged: bool = True) -> str:
+    """A row; without an established convention it is compared with the closest, not judged."""
     found = row.recomputed
-    hint = f"; {row.hint}" if row.hint else ""
+    hint = f"; {row.hint}" if row.hint and judged else ""
+    status = row.status if judged or row.status != WRONG else "not by this convention"
     return (
         f"  {row.method}: printed {row.printed.text}, columns give {found.value:.4g} "
-        f"(rounding allows {found.low:.4g} to {found.high:.4g}): {row.status}{hint}"
+        f"(rounding allows {found.low:.4g} to {found.high:.4g}): {status}{hint}"
     )

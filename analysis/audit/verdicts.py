@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
-from scipy import optimize
 
 from analysis.audit.conventions import Convention, Recomputed, conventions_for
+from analysis.audit.hints import hint
 from analysis.audit.printed import ColumnKey, Number, PrintedTable, read_tables
+from analysis.audit.replacing import in_place_of
 
 SINGLE_TASK = ("stl", "single task", "single-task", "single_task", "independent")
 EQUAL_WEIGHTS = ("ew", "ls", "equal weighting", "unit. scal.", "equal")
@@ -136,11 +137,12 @@ class _Candidate:
     reference: str
     against: list[Number] | None
     found: list[Recomputed]
+    place: str = ""
 
     @property
     def name(self) -> str:
         against = f" against {self.reference}" if self.reference else ""
-        return f"{self.convention.name}{against}"
+        return f"{self.convention.name}{against}{self.place}"
 
 
 def audit(path: str | Path) -> Audit:
@@ -202,6 +204,11 @@ def _audit_column(
         if not convention.needs_reference:
             found = convention.rule(list(rows.values()), None, columns)
             candidates.append(_Candidate(convention, "", None, found))
+            candidates.extend(
+                _Candidate(convention, "", None, replaced.found, replaced.place)
+                for replaced in in_place_of(convention, table, tables, rows, columns, SINGLE_TASK)
+                if "rank" in convention.name
+            )
         for name, reference in references.items() if convention.needs_reference else ():
             found = convention.rule(list(rows.values()), reference, columns)
             candidates.append(_Candidate(convention, name, reference, found))
@@ -240,8 +247,12 @@ def _judge(
     audited = []
     for (method, number), found in zip(printed.items(), chosen.found, strict=True):
         status = _status(number, found, exact, len(numbers))
-        hint = _hint(columns, rows[method], number, chosen) if status == WRONG else ""
-        audited.append(AuditedRow(method, number, found, status, hint))
+        suspicion = (
+            hint(columns, rows[method], number, chosen.against, chosen.convention)
+            if status == WRONG
+            else ""
+        )
+        audited.append(AuditedRow(method, number, found, status, suspicion))
     return AuditedColumn(
         table.title,
         metric,
@@ -276,25 +287,6 @@ def _status(number: Number, found: Recomputed, exact: int, count: int) -> str:
     return FITS
 
 
-def _hint(
-    columns: list[ColumnKey], row: list[Number], printed: Number, candidate: _Candidate
-) -> str:
-    """A value printed twice in one row is the first suspect; say what it would have to be."""
-    seen: dict[str, int] = {}
-    for place, number in enumerate(row):
-        if number.text in seen and len(number.text) > 4:
-            first, second = columns[seen[number.text]], columns[place]
-            hint = f"{second.metric} repeats {first.metric} ({number.text})"
-            if candidate.against is None:
-                return hint
-            value = implied_value(
-                columns, row, candidate.against, candidate.convention, place, printed.value
-            )
-            return hint if value is None else f"{hint} and would have to be {value:.4g}"
-        seen[number.text] = place
-    return ""
-
-
 def _references(
     table: PrintedTable, tables: Sequence[PrintedTable], columns: list[ColumnKey]
 ) -> dict[str, list[Number]]:
@@ -321,28 +313,3 @@ def _row(
         if row is not None:
             return row
     return None
-
-
-def implied_value(
-    columns: Sequence[ColumnKey],
-    row: Sequence[Number],
-    reference: Sequence[Number],
-    convention: Convention,
-    place: int,
-    printed: float,
-) -> float | None:
-    """The value of one column that would make a printed aggregate right, all others as printed.
-
-    Returns:
-        The value; None if no value between a tenth of and ten times the reference does.
-    """
-    base = reference[place].value
-
-    def miss(value: float) -> float:
-        changed = [*row[:place], Number("", value, 0.0), *row[place + 1 :]]
-        return convention.rule([changed], reference, columns)[0].value - printed
-
-    low, high = sorted((0.1 * base, 10.0 * base))
-    if miss(low) * miss(high) > 0:
-        return None
-    return float(optimize.brentq(miss, low, high))

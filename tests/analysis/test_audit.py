@@ -60,6 +60,31 @@ def test_names_the_convention(file: str, table: str, metric: str, convention: st
         assert column.undecided == ()
 
 
+@pytest.mark.parametrize(
+    ("file", "table", "home"),
+    [
+        ("paper_nyuv2.csv", "fairgrad, Table 10", "FairGrad in Table 2"),
+        ("paper_cityscapes.csv", "fairgrad, Table 9", "FairGrad in Table 3"),
+    ],
+)
+def test_finds_variants_that_were_ranked_in_another_table(file: str, table: str, home: str) -> None:
+    columns = audit.audit(PAPERS / file).columns
+    column = next(c for c in columns if (c.table, c.metric) == (table, "MR"))
+    expected = f"mean rank over metrics, dense ranks, each in the place of {home}"
+    assert expected in (column.convention, *column.undecided)
+    assert {row.status for row in column.rows} == {"exact"}
+
+
+def test_rows_without_a_convention_are_not_called_wrong(tmp_path: Path) -> None:
+    rows = [f"{name},acc,{value},higher,A" for name, value in (("X", 1.0), ("Y", 2.0), ("Z", 3.0))]
+    rows += [f"{name},MR,{rank},lower,all" for name, rank in (("X", 1.0), ("Y", 3.0), ("Z", 2.0))]
+    text = audit.text(audit.audit(write(tmp_path / "t.csv", rows)), every_row=True)
+    assert "no convention explains enough rows" in text
+    assert "not by this convention" in text
+    assert "0 of the printed values cannot be right" in text
+    assert text.count("cannot be right") == 1
+
+
 def test_says_that_two_tasks_with_two_metrics_decide_nothing() -> None:
     columns = audit.audit(PAPERS / "paper_cityscapes.csv").columns
     column = next(c for c in columns if c.table == "fairgrad, Table 3" and c.metric != "MR")
