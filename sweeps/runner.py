@@ -230,7 +230,8 @@ class _Run:
         """A trial ended."""
         self.progress.ended(trial, record)
         line = trial_line(self.progress.snapshot(), trial, record, self.resolved.study.selection)
-        logger.log(logging.INFO if record.status == "finished" else logging.WARNING, line)
+        expected = record.status in {"finished", "pruned"}
+        logger.log(logging.INFO if expected else logging.WARNING, line)
         self.tell(trial, record)
 
     # ------------------------------------------------------------------ Ray
