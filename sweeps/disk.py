@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sweeps.errors import DiskFullError, ResultsFolderError
 from sweeps.ledger import Ledger
+from sweeps.phases.population import PopulationUnit
 from sweeps.plan import Plan
 from sweeps.resolved import ResolvedStudy
 
@@ -95,7 +96,8 @@ def disk_need(plan: Plan, slots: int) -> DiskNeed:
     ledger = sum(left.values()) * _record_bytes(resolved)
     return DiskNeed(
         kept=kept,
-        running=min(slots, sum(left.values())) * 2.0 * whole,  # the old one and its successor
+        # The old checkpoint and its successor; the states of two generations of a population.
+        running=(min(slots, sum(left.values())) + _population(plan)) * 2.0 * whole,
         rest=ledger * (1.0 + _TABLES_PER_LEDGER) + _FIXED_BYTES,
     )
 
@@ -107,13 +109,19 @@ def _model_bytes(resolved: ResolvedStudy) -> int:
 
 
 def _tested(plan: Plan) -> int:
-    """How many trials that read the test split have not ended: all that are no search."""
+    """How many trials that read the test split have not ended: all that choose nothing."""
     searches = set(plan.context.tunings.values())
     return sum(
         max(0, unit.planned - unit.ended)
         for unit in plan.units
-        if unit not in searches and unit.blocked is None
+        if unit not in searches and not isinstance(unit, PopulationUnit) and unit.blocked is None
     )
+
+
+def _population(plan: Plan) -> int:
+    """Members of a population that trains."""
+    units = [unit for unit in plan.units if isinstance(unit, PopulationUnit)]
+    return sum(unit.size for unit in units if not unit.done)
 
 
 def _record_bytes(resolved: ResolvedStudy) -> float:

@@ -26,8 +26,14 @@ NAME = "search_front.csv"
 
 
 def write_front(folder: Path, plan: Plan) -> None:
-    """Writes the table, if the study names several objectives."""
+    """Writes the table if the study names several objectives, else removes that of an earlier one.
+
+    Args:
+        folder: The results folder.
+        plan: The plan of the study.
+    """
     if len(plan.resolved.objectives) < 2:
+        (folder / NAME).unlink(missing_ok=True)
         return
     rows = front_rows(plan)
     names = list(dict.fromkeys(key for row in rows for key in row))
