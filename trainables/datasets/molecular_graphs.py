@@ -18,7 +18,7 @@ from trainables.datasets.qm9_csv import Molecules
 from trainables.errors import DataFormatError
 from trainables.optional import optional_import
 
-__all__ = ["BOND_TYPES", "MolecularGraphs", "molecular_graphs"]
+__all__ = ["BOND_TYPES", "MolecularGraphs", "check_rdkit", "molecular_graphs"]
 
 BOND_TYPES = ("single", "double", "triple", "aromatic")
 """The types of bonds, in the order of their numbers from 1."""
@@ -44,6 +44,15 @@ class MolecularGraphs:
     atoms: npt.NDArray[np.uint8]
     positions: npt.NDArray[np.float32]
     bonds: npt.NDArray[np.uint8]
+
+
+def check_rdkit() -> None:
+    """Checks that graphs can be made here, before anything long is begun.
+
+    Raises:
+        MissingExtraError: If RDKit is not installed.
+    """
+    _rdkit("rdkit")
 
 
 def molecular_graphs(molecules: Molecules) -> MolecularGraphs:
@@ -83,9 +92,7 @@ class _Chemistry:
     """RDKit, and what is asked of it. ``ValueError`` says what is wrong with a molecule."""
 
     def __init__(self) -> None:
-        purpose = "reading the molecules of the problem qm9"
-        self._chem: Any = optional_import("rdkit.Chem", extra="qm9", purpose=purpose)
-        self._base: Any = optional_import("rdkit.rdBase", extra="qm9", purpose=purpose)
+        self._chem, self._base = _rdkit("rdkit.Chem"), _rdkit("rdkit.rdBase")
         kinds, hybrids = self._chem.BondType, self._chem.HybridizationType
         self._types = {
             kinds.SINGLE: 1,
@@ -170,6 +177,10 @@ class _Chemistry:
         for one, other in pairs:
             graph.AddBond(int(one), int(other), self._chem.BondType.SINGLE)
         return graph.GetMol()
+
+
+def _rdkit(module: str) -> Any:
+    return optional_import(module, extra="qm9", purpose="reading the molecules of the problem qm9")
 
 
 def _contacts(elements: npt.NDArray[np.uint8], positions: npt.NDArray[np.float32]) -> Contacts:

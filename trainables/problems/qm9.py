@@ -18,7 +18,7 @@ from mtl_methods.errors import ConfigurationError, FairsweepError
 from trainables.architectures.mpnn import MPNN
 from trainables.datasets import DataFolder, data_root, find
 from trainables.datasets.arrays import cached_arrays, cached_splits
-from trainables.datasets.molecular_graphs import molecular_graphs
+from trainables.datasets.molecular_graphs import check_rdkit, molecular_graphs
 from trainables.datasets.qm9_csv import ATOM_ENERGIES, CONTRADICTORY, TARGETS, read_molecules
 from trainables.graph_batch import EDGE_CHANNELS, NODE_CHANNELS, complete_graphs
 from trainables.model import MTLModel
@@ -314,10 +314,11 @@ class QM9(Problem[QM9Options]):
 
 def _read(folder: DataFolder) -> Mapping[str, Array]:
     """All molecules, in the order of the files."""
+    check_rdkit()
     folder.verify()
     paths = [folder.path / file.name for file in folder.data.files]
+    logger.info("making the graphs of all molecules of %s, once on this machine", folder.path)
     molecules = read_molecules(paths, leave_out=CONTRADICTORY)
-    logger.info("making the graphs of %d molecules, once on this machine", len(molecules))
     graphs = molecular_graphs(molecules)
     return {
         "atoms": graphs.atoms,
