@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweeps.status import StatusReader
+
 __all__ = ["dashboard", "status", "stop"]
 
 _WIDTH = 140
@@ -39,26 +41,41 @@ def status(
     that sees the folder. With --json and --watch there is one line of JSON for each look.
     """
     from sweeps.status import StatusReader
-    from sweeps.status_view import status_view
 
     # What a reader is warned of is part of what is shown.
-    logging.getLogger("sweeps").setLevel(logging.ERROR)
-    reader = StatusReader(folder)
-    console = _console()
-    if not watch or as_json:
-        while True:
-            now = reader.read()
-            if as_json:
-                text = json.dumps(now.as_json(), indent=None if watch else 1, allow_nan=False)
-                console.file.write(text + "\n")
-                console.file.flush()
-            else:
-                console.print(status_view(now))
-            if not watch or not now.alive:
-                return
-            time.sleep(every)
+    logger = logging.getLogger("sweeps")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        reader = StatusReader(folder)
+        if as_json:
+            _print_json(reader, every if watch else None)
+        else:
+            _print(reader, every if watch else None)
+    finally:
+        logger.setLevel(before)
+
+
+def _print_json(reader: StatusReader, every: float | None) -> None:
+    while True:
+        now = reader.read()
+        text = json.dumps(now.as_json(), indent=1 if every is None else None, allow_nan=False)
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+        if every is None or not now.alive:
+            return
+        time.sleep(every)
+
+
+def _print(reader: StatusReader, every: float | None) -> None:
     from rich.live import Live
 
+    from sweeps.status_view import status_view
+
+    console = _console()
+    if every is None:
+        console.print(status_view(reader.read()))
+        return
     with Live(console=console, auto_refresh=False) as live:
         while True:
             now = reader.read()
