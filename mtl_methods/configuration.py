@@ -112,7 +112,7 @@ class HyperParameter:
         }[self.kind]
         try:
             return check(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             source = f" (source: {self.source})" if self.source else ""
             nothing = ", or nothing" if self.optional else ""
             message = (

@@ -75,7 +75,7 @@ def _line(number: int, point: Mapping[str, Any]) -> str:
 def _entry(line: str) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(entry, dict) or not seal_is_intact(entry):
         return None

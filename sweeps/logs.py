@@ -27,6 +27,7 @@ class _ConsoleHandler(logging.Handler):
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.INFO)
+        self.setFormatter(_Formatter())
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -38,12 +39,22 @@ class _ConsoleHandler(logging.Handler):
             self.handleError(record)
 
 
+class _Formatter(logging.Formatter):
+    """Messages without what a terminal would obey: they may quote a study file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message; what cannot be printed is written as an escape."""
+        return "".join(
+            c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in super().format(record)
+        )
+
+
 class _LogFile(logging.FileHandler):
     """A log file that a full disk does not turn into tracebacks on the screen."""
 
     def __init__(self, path: Path, *, delay: bool = False) -> None:
         super().__init__(path, encoding="utf-8", delay=delay)
-        self.setFormatter(logging.Formatter(_FORMAT))
+        self.setFormatter(_Formatter(_FORMAT))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         """Says nothing of a full disk, which the sweep itself says."""

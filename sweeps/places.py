@@ -1,4 +1,4 @@
-"""Where a study file may let things be written beside the ledger: never outside the results folder.
+"""What a study file may name and write: never anything outside the results folder.
 
 A study file is data that may come from somebody else. Files it names lie in the results folder;
 servers it names are reached without a password of its own, since the study is copied into results
@@ -7,12 +7,14 @@ and reports.
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["JOURNAL", "check_mirror", "check_server", "mirror_file"]
+__all__ = ["JOURNAL", "check_label", "check_mirror", "check_server", "is_finite", "mirror_file"]
 
 JOURNAL = "journal"
 """The mirror that is a file of Optuna's journal."""
@@ -20,7 +22,36 @@ JOURNAL = "journal"
 _JOURNAL_NAME = "mirror.journal"
 _SQLITE = re.compile(r"sqlite:///(?P<name>[A-Za-z0-9][A-Za-z0-9_-]{0,59}\.(db|sqlite|sqlite3))")
 _DATABASES = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2", "mysql", "mysql+pymysql")
-_LONGEST = 500
+_LONGEST, _LONGEST_LABEL = 500, 64
+
+
+def check_label(value: str | None) -> str | None:
+    """Checks a label, which becomes a part of file names, tables, terminals and pages.
+
+    Raises:
+        ValueError: If it could be taken for something else: a path, a command to a terminal, or,
+            by another spelling of the same letters, another label.
+    """
+    if value is None:
+        return None
+    plain = unicodedata.is_normalized("NFKC", value)
+    if not (1 <= len(value) <= _LONGEST_LABEL and value.isprintable() and plain) or (
+        any(c in "/\\" or c.isspace() for c in value)
+    ):
+        short = value if len(value) <= _LONGEST_LABEL else value[:_LONGEST_LABEL] + "..."
+        raise ValueError(
+            f"{short!r} is not valid; it should be at most {_LONGEST_LABEL} printable characters "
+            "in their usual form, without spaces and slashes"
+        )
+    return value
+
+
+def is_finite(number: float) -> bool:
+    """Whether a number is finite as a float, which a whole number of 400 digits is not."""
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
 
 
 def check_mirror(value: Any) -> Any:

@@ -182,7 +182,7 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsFolderError(f"{path / 'manifest.json'} cannot be read ({error})") from error
     if not isinstance(manifest, dict) or manifest.get("format") != 1:
         raise ResultsFolderError(

@@ -6,12 +6,12 @@ these names exist and accept these values is checked in :mod:`sweeps.resolve`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from sweeps.places import check_mirror, check_server
+from sweeps.places import check_label, check_mirror, check_server, is_finite
 
 __all__ = [
     "Baselines",
@@ -155,11 +155,7 @@ def _parse_range(value: Mapping[str, Any]) -> Setting:
         raise ValueError("a range needs both low and high")
     low, high, log = value["low"], value["high"], value.get("log", False)
     for key, bound in (("low", low), ("high", high)):
-        if (
-            isinstance(bound, bool)
-            or not isinstance(bound, int | float)
-            or not math.isfinite(bound)
-        ):
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not is_finite(bound):
             raise ValueError(f"{key} = {bound!r} is not a finite number")
     if not isinstance(log, bool):
         raise ValueError(f"log = {log!r} is neither true nor false")  # noqa: TRY004
@@ -183,7 +179,7 @@ def _number_setting(low: float, high: float | None, *, low_open: bool = False) -
             if isinstance(number, bool) or not isinstance(number, int | float):
                 raise ValueError(f"{number!r} is not a number")  # noqa: TRY004  (for pydantic)
             valid = low < number if low_open else low <= number
-            if not (valid and math.isfinite(number) and (high is None or number < high)):
+            if not (valid and is_finite(number) and (high is None or number < high)):
                 bound = f"{'>' if low_open else '>='} {low:g}"
                 bound += "" if high is None else f" and < {high:g}"
                 raise ValueError(f"{number!r} is out of range; it must be {bound}")
@@ -223,7 +219,7 @@ class MethodChoice(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
     name: str
-    label: str | None = Field(default=None, pattern=r"^[^\s/\\\x00-\x1f]{1,64}$")
+    label: Annotated[str | None, AfterValidator(check_label)] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -317,7 +313,7 @@ class FixedWeights(Section):
 class WeightSweep(Section):
     """Linear scalarisation over points of the simplex: a number of points, or the points."""
 
-    points: int | list[list[float]]
+    points: Annotated[int, Field(le=MAX_TRIALS)] | list[list[float]]
     design: Literal["lattice", "sobol"] = "lattice"
     seeds: int = Field(default=1, ge=1, le=MAX_SEEDS)
 
@@ -415,7 +411,7 @@ class Population(SparseSection):
     method.
     """
 
-    label: str = Field(default="pbt", pattern=r"^[^\s/\\\x00-\x1f]{1,64}$")
+    label: Annotated[str, AfterValidator(check_label)] = "pbt"
     explore: Literal["pbt", "pb2"] = "pbt"
     size: int | None = Field(default=None, ge=2, le=10_000)
     interval: int = Field(default=1, ge=1)
@@ -456,7 +452,7 @@ class Study(Section):
     problem: ProblemChoice
     protocol: Protocol = Protocol()
     search_space: SearchSpace = SearchSpace()
-    methods: list[MethodChoice] = Field(min_length=1)
+    methods: list[MethodChoice] = Field(min_length=1, max_length=1_000)
     budget: Budget | None = None
     baselines: Annotated[Baselines | None, BeforeValidator(_switch)] = None
     replicate: Replicate | None = None

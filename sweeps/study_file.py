@@ -132,6 +132,9 @@ def read_yaml(path: Path) -> Any:
         raise StudyError(f"not valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise StudyError("the YAML is nested too deeply") from error
+    except (AttributeError, TypeError, OverflowError) as error:
+        # What PyYAML makes of a tag such as !!timestamp before a text that is none.
+        raise StudyError("not valid YAML: a value does not fit its tag") from error
 
 
 # ------------------------------------------------------------------ form
@@ -186,13 +189,13 @@ def _sentence(detail: ErrorDetails) -> str:
 
 _PATTERNS = {
     "name": "should be at most 64 letters, digits, '_', '.' or '-', the first a letter or digit",
-    "label": "should be at most 64 characters without spaces and slashes",
 }
 
 
 def _is_union_branch(part: int | str) -> bool:
     """Whether a part of a location names a branch of a union, not a key of the file."""
-    return isinstance(part, str) and (part in {"int", "float", "str"} or "[" in part)
+    branches = {"int", "float", "str", "constrained-int"}
+    return isinstance(part, str) and (part in branches or "[" in part)
 
 
 def _short(value: Any) -> str:

@@ -84,6 +84,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         )
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CorruptFileError(f"the checkpoint {path} cannot be read: {error}") from error
+    if not isinstance(payload, dict):
+        raise CorruptFileError(f"the checkpoint {path} is corrupt: it holds no mapping")
     return payload
 
 

@@ -77,14 +77,32 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CorruptFileError(f"the ledger record {path} is not of format {FORMAT}")
+        checksum = content.pop("sha256", None)
+        intact = checksum == _checksum(content)
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"the ledger record {path} is no JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CorruptFileError(f"the ledger record {path} is not of format {FORMAT}")
-    checksum = content.pop("sha256", None)
-    if checksum != _checksum(content):
+    if not intact:
         raise CorruptFileError(f"the ledger record {path} is corrupt: its checksum does not fit")
+    for key, kinds in _KINDS.items():
+        if not isinstance(content.get(key), kinds):
+            raise CorruptFileError(f"the ledger record {path} is corrupt: it has no valid {key}")
+    if content["status"] not in STATUSES or not all(isinstance(r, dict) for r in content["epochs"]):
+        raise CorruptFileError(f"the ledger record {path} is corrupt: status or epochs")
     return content
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "trial_id": (str,),
+    "status": (str,),
+    "epochs": (list,),
+    "error": (dict, type(None)),
+    "validation": (dict, type(None)),
+    "test": (dict, type(None)),
+    "counters": (dict, type(None)),
+    "seconds": (int, float, type(None)),
+}
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

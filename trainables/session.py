@@ -273,6 +273,10 @@ class TrialSession:
     def _check_payload(self, payload: Mapping[str, Any], trial_id: str) -> None:
         if payload.get("format") != _CHECKPOINT_FORMAT or payload.get("trial_id") != trial_id:
             raise CorruptFileError(f"this is no checkpoint of trial {trial_id}")
+        shape = {"epoch": int, "started": str, "seconds": float, "trainer": dict | None}
+        for key, kind in shape.items():
+            if key not in payload or not isinstance(payload[key], kind):
+                raise CorruptFileError(f"this checkpoint has no valid {key}")
 
     # ------------------------------------------------------------------ ending
 
