@@ -16,6 +16,7 @@ from analysis.fairness import fairness_sweep
 from analysis.fixed_dynamic import fixed_versus_dynamic
 from analysis.front import hypervolumes, standing
 from analysis.loading import load
+from analysis.loss_view import loss_view
 from analysis.pareto import attainment, distance_to_front, hypervolume, nondominated, pareto_front
 from analysis.report import ReportPaths, write_report
 from analysis.report.comparison import ComparisonPaths, compare
@@ -50,6 +51,7 @@ __all__ = [
     "hypervolumes",
     "importance",
     "load",
+    "loss_view",
     "moving_average",
     "nondominated",
     "normalised_weights",

@@ -16,7 +16,7 @@ from analysis.results import Metric, Results
 
 FEWEST_CONFIGURATIONS = 8
 """Fewer configurations than this say nothing about importance."""
-FOLDS, REPEATS = 4, 5
+FOLDS, REPEATS = 3, 3
 """Parts that are held out in turn for importance; permutations of each column."""
 PREFIXES = ("hp.", "training.")
 

@@ -75,11 +75,18 @@ class Comparison:
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
-        """Rank of each method in each study (among those it has), and the mean over studies."""
+        """Rank of each method in each study (among those it has), and means over studies.
+
+        ``common_rank`` ranks the methods that all studies have among themselves, so that it
+        compares like with like; ``mean_rank`` is the mean of the ranks shown, which also depends
+        on how many other methods a study has.
+        """
         ranks = self.table.rank(ascending=not MEASURES[self.measure])
-        ranks.insert(0, "mean_rank", ranks.mean(axis=1))
-        ranks.insert(1, "studies", self.table.notna().sum(axis=1))
-        return ranks.sort_values("mean_rank", kind="stable")
+        among_common = self.common.rank(axis=1, ascending=not MEASURES[self.measure]).mean()
+        ranks.insert(0, "common_rank", among_common)
+        ranks.insert(1, "mean_rank", ranks[list(self.studies)].mean(axis=1))
+        ranks.insert(2, "studies", self.table.notna().sum(axis=1))
+        return ranks.sort_values(["common_rank", "mean_rank"], kind="stable")
 
     @cached_property
     def over_studies(self) -> RankTest | None:

@@ -248,12 +248,20 @@ def check(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Difference within which fixed and dynamic weights count as equivalent, in "
+            "percentage points. [default: 1]",
+        ),
+    ] = None,
 ) -> None:
     """Rebuild tables, summary, figures and report of a results folder from its ledger."""
     from sweeps.rebuild import rebuild
     from sweeps.show import summary_table
 
-    rebuilt = rebuild(folder)
+    rebuilt = rebuild(folder, margin)
     console = _console()
     console.print(summary_table(folder))
     for note in rebuilt.notes:

@@ -30,12 +30,16 @@ class Rebuilt:
     notes: tuple[str, ...]
 
 
-def rebuild(folder: Path) -> Rebuilt:
+def rebuild(folder: Path, margin: float | None = None) -> Rebuilt:
     """Writes tables, summary, figures and report anew.
 
     Works on a folder of a run that was stopped or that still goes on: it shows what has ended. A
     folder whose ledger says nothing (copied without it, written by another version) keeps its
     tables, and the report is made from them.
+
+    Args:
+        folder: The results folder.
+        margin: Equivalence margin of fixed and dynamic weights; by default that of the analysis.
 
     Raises:
         ResultsFolderError: If the folder is none of fairsweep's, or if its tables can neither be
@@ -67,14 +71,15 @@ def rebuild(folder: Path) -> Rebuilt:
                 f"{len(ledger.damaged)} damaged records of {ledger.folder} are left out: "
                 f"{', '.join(ledger.damaged[:5])}{', ...' if len(ledger.damaged) > 5 else ''}."
             )
-    return Rebuilt(write_report(folder, notes), tuple(notes))
+    return Rebuilt(write_report(folder, notes, margin), tuple(notes))
 
 
-def write_report(folder: Path, notes: Sequence[str]) -> Path:
+def write_report(folder: Path, notes: Sequence[str], margin: float | None) -> Path:
     """Summary, figures and report from the tables; the report says the notes."""
     import analysis
 
-    return Path(analysis.write_report(folder, notes=notes).report)
+    stated = {} if margin is None else {"margin": margin}
+    return Path(analysis.write_report(folder, notes=notes, **stated).report)
 
 
 def _ended(folder: Path, ledger: Ledger) -> Sequence[tuple[Trial, Record]]:

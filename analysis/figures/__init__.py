@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from analysis.results import Results
 
 logger = logging.getLogger(__name__)
 
+Draw = Callable[[Results], Figure | None]
+
 
 @dataclass(frozen=True)
 class FigureSpec:
@@ -35,7 +37,7 @@ class FigureSpec:
     name: str
     title: str
     caption: str
-    draw: Callable[[Results], Figure | None]
+    draw: Draw
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,15 @@ FIGURES: tuple[FigureSpec, ...] = (
 )
 
 
-def draw_all(results: Results, directory: Path) -> list[DrawnFigure]:
+def draw_all(
+    results: Results, directory: Path, instead: Mapping[str, Draw] | None = None
+) -> list[DrawnFigure]:
     """Draw every figure that the results allow and save it as PNG and SVG.
 
     Args:
         results: A loaded folder.
         directory: Where the files go; made if missing.
+        instead: By name, what draws a figure in place of its default.
 
     Returns:
         The figures that were drawn, in the report's order.
@@ -117,7 +122,7 @@ def draw_all(results: Results, directory: Path) -> list[DrawnFigure]:
     drawn = []
     with look():
         for spec in FIGURES:
-            figure = spec.draw(results)
+            figure = (instead or {}).get(spec.name, spec.draw)(results)
             if figure is None:
                 logger.info("No figure %s: these results do not have what it shows.", spec.name)
                 continue

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.bootstrap import bootstrap_intervals
-from analysis.equivalence import fixed_equivalence
+from analysis.equivalence import MARGIN, fixed_equivalence
 from analysis.figures.style import GREY, Style, new_figure, styles
 from analysis.front import standing
 from analysis.results import Results
@@ -43,16 +43,16 @@ def draw_standing(results: Results) -> Figure | None:
     )  # fmt: skip
 
 
-def draw_equivalence(results: Results) -> Figure | None:
+def draw_equivalence(results: Results, margin: float = MARGIN) -> Figure | None:
     """Difference between fixed and dynamic weights; None without trained fixed weights."""
     measure = main_measure(results)
-    table = fixed_equivalence(results, measure)
+    table = fixed_equivalence(results, measure, margin=margin)
     if table.empty or table["difference"].isna().all():
         return None
     names = "fixed(" + table["source"].astype(str) + ")"
     return _forest(
         results, names, table["difference"], table["low"], table["high"],
-        f"fixed − dynamic, {MEASURE_LABELS[measure]}", margin=float(table["margin"].iloc[0]),
+        f"fixed − dynamic, {MEASURE_LABELS[measure]}", margin=margin,
         notes=table["verdict"].tolist(),
     )  # fmt: skip
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from analysis.equivalence import MARGIN
+from analysis.errors import AnalysisError
 from analysis.figures import draw_all
+from analysis.figures.forest import draw_equivalence
 from analysis.loading import load
 from analysis.report.cautions import warnings
 from analysis.report.findings import findings
@@ -30,7 +34,9 @@ class ReportPaths:
     figures: tuple[Path, ...]
 
 
-def write_report(results_dir: str | Path, *, notes: Sequence[str] = ()) -> ReportPaths:
+def write_report(
+    results_dir: str | Path, *, notes: Sequence[str] = (), margin: float = MARGIN
+) -> ReportPaths:
     """Analyse a results folder and write ``summary.csv``, ``figures/`` and ``report.html`` into it.
 
     What is wrong with the folder but leaves it usable is said in the report, which then shows what
@@ -39,18 +45,26 @@ def write_report(results_dir: str | Path, *, notes: Sequence[str] = ()) -> Repor
     Args:
         results_dir: A results folder.
         notes: Sentences about the folder that the report must say, besides what `load` finds.
+        margin: Difference within which fixed and dynamic weights count as equivalent, in
+            percentage points; state it before you look.
 
     Returns:
         The files written.
 
     Raises:
-        AnalysisError: The folder cannot be read at all (see `load`).
+        AnalysisError: The folder cannot be read at all (see `load`), or the margin is not positive.
     """
+    if not margin > 0:
+        raise AnalysisError(f"An equivalence margin is positive, not {margin}.")
     results = load(results_dir, strict=False)
-    study = StudyAnalysis(results)
+    study = StudyAnalysis(results, margin)
     summary_path = results.path / "summary.csv"
     study.summary.to_csv(summary_path, index=False)
-    drawn = draw_all(results, results.path / "figures")
+    drawn = draw_all(
+        results,
+        results.path / "figures",
+        {"equivalence": partial(draw_equivalence, margin=margin)},
+    )
     page = Page(
         title=results.name,
         subtitle=_subtitle(results),

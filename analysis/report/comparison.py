@@ -22,7 +22,7 @@ from analysis.report.tables import Column, Table
 from analysis.scores import MEASURE_LABELS, MEASURES
 from analysis.statistics import RankTest
 from analysis.studies import Comparison, load_studies
-from analysis.wording import counted
+from analysis.wording import counted, joined
 
 RANKS_CAPTION = (
     "Mean rank of each method over studies, best left. Bars join methods whose mean ranks differ "
@@ -106,14 +106,7 @@ def _findings(comparison: Comparison) -> list[Finding]:
         text = f"No method of any study has a value of {MEASURE_LABELS[comparison.measure]}, so "
         return [Finding(text + "nothing can be compared by it.", "values")]
     label, count = comparison.labels, len(comparison.comparable)
-    complete = ranks[ranks["studies"] == count]
-    shown = complete if len(complete) else ranks
-    best = shown.index[0]
-    text = f"{label[str(best)]} has the best mean rank, {shown['mean_rank'].iloc[0]:.2f} over "
-    text += f"{counted(count, 'study', 'studies')}"
-    if len(shown) > 1:
-        text += f"; {label[str(shown.index[1])]} follows with {shown['mean_rank'].iloc[1]:.2f}"
-    said = [Finding(text + ".", "ranks")]
+    said = [Finding(_leader(ranks["common_rank"].dropna(), label, count), "ranks")]
     test = comparison.over_studies
     if test is not None:
         groups = [", ".join(label[name] for name in group) for group in test.groups]
@@ -134,11 +127,28 @@ def _findings(comparison: Comparison) -> list[Finding]:
         said.append(
             Finding(
                 "Over studies, similarity of task gradients and the gain over equal weights "
-                f"correlate with ρ = {comparison.similarity_correlation:.2f} (Spearman).",
+                f"correlate with ρ = {comparison.similarity_correlation:.2f} (Spearman, "
+                f"{comparison.similarity['gain'].notna().sum()} studies).",
                 "similarity",
             )
         )
     return said
+
+
+def _leader(common: pd.Series, label: dict[str, str], count: int) -> str:
+    """Who leads among the methods that all studies have."""
+    studies = counted(count, "study", "studies")
+    if common.empty:
+        return f"No method is in all of the {studies}, so mean ranks do not compare like with like."
+    if len(common) == 1:
+        return f"Only {label[str(common.index[0])]} is in all of the {studies}: nothing to rank."
+    best = [label[str(name)] for name in common.index[common == common.min()]]
+    text = f"Of the {len(common)} methods in all of the {studies}, {joined(best)} "
+    text += f"{'has' if len(best) == 1 else 'share'} the best mean rank, {common.min():.2f}"
+    rest = common[common > common.min()]
+    if len(rest):
+        text += f"; {label[str(rest.index[0])]} follows with {rest.iloc[0]:.2f}"
+    return text + "."
 
 
 def _warnings(comparison: Comparison) -> list[str]:
@@ -182,11 +192,13 @@ def _sections(comparison: Comparison, drawn: list[DrawnFigure]) -> list[Section]
             ranks,
             [
                 Column("label", "method"),
-                Column("mean_rank", "mean rank ↓", 2, best="low"),
+                Column("common_rank", "mean rank among methods in all ↓", 2, best="low"),
+                Column("mean_rank", "mean rank ↓", 2),
                 Column("studies", "studies"),
                 *(Column(name, name, 1, best="low") for name in names),
             ],
-            "Rank by the mean over seeds on the test split, among the methods of each study.",
+            "Rank by the mean over seeds on the test split, among the methods of each study; first "
+            "column: among the methods that all studies have, which compares like with like.",
             row_variant="variant",
         ),
         Table(

@@ -54,7 +54,7 @@ def _standing_table(
         columns,
         f"Signed distance in percentage {unit} to what linear scalarisation with swept weights "
         "dominates, with its 95 % interval: positive is behind the front, negative beyond it. A "
-        "verdict needs the whole interval on one side.",
+        "verdict needs the whole interval on one side. Equal weights are a point of the front.",
         row_variant="variant",
     )
 

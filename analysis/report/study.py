@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis import search, tuning_checks, understanding
 from analysis.bootstrap import bootstrap_intervals
-from analysis.equivalence import fixed_equivalence
+from analysis.equivalence import MARGIN, fixed_equivalence
 from analysis.fairness import fairness_sweep
 from analysis.fixed_dynamic import beside_sweep
 from analysis.front import hypervolumes, standing
@@ -21,9 +21,15 @@ from analysis.summary import summarise
 
 @dataclass(frozen=True)
 class StudyAnalysis:
-    """The analyses of one results folder, computed when first asked for."""
+    """The analyses of one results folder, computed when first asked for.
+
+    Attributes:
+        results: The folder.
+        margin: Within which fixed and dynamic weights count as equivalent, in the leading measure.
+    """
 
     results: Results
+    margin: float = MARGIN
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -95,7 +101,7 @@ class StudyAnalysis:
     @cached_property
     def equivalence(self) -> pd.DataFrame:
         """See `equivalence.fixed_equivalence`."""
-        return fixed_equivalence(self.results, self.measure)
+        return fixed_equivalence(self.results, self.measure, margin=self.margin)
 
     @cached_property
     def beside_sweep(self) -> pd.DataFrame:

@@ -46,10 +46,31 @@ def test_ranks_across_studies(folders: list[Path]) -> None:
 def test_writes_one_report(folders: list[Path], tmp_path: Path) -> None:
     paths = compare(folders, tmp_path / "out")
     html = paths.report.read_text()
-    assert "CAGrad has the best mean rank" in html
+    assert "Of the 4 methods in all of the 3 studies, CAGrad has the best mean rank" in html
     assert "Not in every study: FairGrad" in html
-    assert pd.read_csv(paths.ranks)["variant"].tolist()[-1] == "ls"
+    ranks = pd.read_csv(paths.ranks)
+    assert ranks["variant"].tolist()[-2:] == ["ls", "fairgrad"]  # what is not in all comes last
     assert {p.stem for p in paths.figures} == {"rank_map", "ranks_over_studies", "similarity"}
+
+
+def test_methods_of_a_single_study_do_not_move_the_leader(tmp_path: Path) -> None:
+    """Two methods, one win each: a tie, however many others one of the studies has."""
+    plans = [
+        Plan(name="many", search=1, noise=0.001, fixed=()),
+        Plan(name="few", search=1, noise=0.001, fixed=(), methods=("uw", "cagrad")),
+    ]
+    folders = [write_folder(tmp_path / plan.name, plan) for plan in plans]
+    trials = pd.read_parquet(folders[1] / "trials.parquet")
+    swapped = {"uw": "cagrad", "cagrad": "uw"}
+    for column in ("variant", "method"):
+        trials[column] = trials[column].replace(swapped)
+    trials.to_parquet(folders[1] / "trials.parquet")
+    comparison = load_studies(folders)
+    ranks = comparison.ranks
+    assert ranks.loc[["uw", "cagrad"], "common_rank"].tolist() == [1.5, 1.5]
+    assert ranks.loc["cagrad", "mean_rank"] != ranks.loc["uw", "mean_rank"]
+    html = compare(folders, tmp_path / "out").report.read_text()
+    assert "share the best mean rank, 1.50" in html
 
 
 def test_every_two_methods_are_tested_over_studies(folders: list[Path], tmp_path: Path) -> None:
@@ -69,7 +90,7 @@ def test_a_study_without_the_measure_is_named_and_spoils_nothing(
     assert comparison.over_seeds is not None
     html = compare([*folders, bare], tmp_path / "out").report.read_text()
     assert "No method of bare has a value of Δmtm" in html
-    assert "over 3 studies" in html
+    assert "in all of the 3 studies" in html
 
 
 def test_no_study_has_the_measure(tmp_path: Path) -> None:

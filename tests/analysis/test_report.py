@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from synthetic_folder import METHODS, Plan, write_folder
 
-from analysis import ReportPaths, write_report
+from analysis import AnalysisError, ReportPaths, write_report
 
 FOLDERS = {
     "two tasks": Plan(),
@@ -81,6 +81,16 @@ def test_needs_no_network(reports: Callable[[str], ReportPaths]) -> None:
     assert links
     assert all(link.startswith(("data:", "#")) for link in links)
     assert "@import" not in html
+
+
+def test_the_margin_of_equivalence_can_be_stated(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan(noise=0.0005, sweep=0, search=1))
+    html = write_report(folder, margin=5.0).report.read_text()
+    assert "margin ±5, p" in html
+    assert "do as well as CAGrad itself" in html
+    assert "margin ±0.1, p" in write_report(folder, margin=0.1).report.read_text()
+    with pytest.raises(AnalysisError, match="margin is positive"):
+        write_report(folder, margin=0.0)
 
 
 def test_strings_of_a_study_are_escaped(tmp_path: Path) -> None:

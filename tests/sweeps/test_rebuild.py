@@ -26,7 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    def quick(folder: Path, notes: object = ()) -> Path:
+    def quick(folder: Path, notes: object, margin: object) -> Path:
         (folder / "notes.json").write_text(json.dumps(list(notes)))  # type: ignore[call-overload]
         return folder / "report.html"
 
