@@ -61,11 +61,11 @@ def _tables(
     test = own[[metric.column("test") for metric in results.metrics]]
     split = "test" if test.notna().all(axis=None) else "validation"
     scores = score(results, own, split).set_index(own.index)
-    for parameter in numeric_parameters(own, prefixes=("hp.",)):
+    for parameter in numeric_parameters(own, prefixes=_prefixes(source)):
         values = pd.to_numeric(own[parameter])
         moved = values.notna()
         if source in CONTROLLED:
-            moved &= _varied_alone(own, parameter)
+            moved &= _varied_alone(own, parameter, _prefixes(source))
         grouped = scores[moved].groupby(values[moved])[list(MEASURES)]
         means, errors = grouped.mean(), grouped.sem().add_suffix("_se")
         if len(means) < 2:
@@ -75,7 +75,7 @@ def _tables(
         table["trials"] = grouped.size()
         table["value"] = table.index.astype(np.float64)
         table["method"] = method
-        table["parameter"] = parameter.removeprefix("hp.")
+        table["parameter"] = parameter.partition(".")[2]
         table["source"] = source
         table["split"] = split
         yield table
@@ -110,10 +110,15 @@ def _measured(row: pd.Series) -> str:
     )
 
 
-def _varied_alone(trials: pd.DataFrame, parameter: str) -> pd.Series:
-    """Trials in which every other own hyper-parameter has its most frequent value."""
+def _prefixes(source: str) -> tuple[str, ...]:
+    """Training settings are held still only by sensitivity sweeps, which may vary them too."""
+    return ("hp.", "training.") if source == "sensitivity" else ("hp.",)
+
+
+def _varied_alone(trials: pd.DataFrame, parameter: str, prefixes: tuple[str, ...]) -> pd.Series:
+    """Trials in which every other parameter has its most frequent value."""
     alone = pd.Series(np.ones(len(trials), dtype=bool), index=trials.index)
-    for other in numeric_parameters(trials, prefixes=("hp.",)):
+    for other in numeric_parameters(trials, prefixes=prefixes):
         if other != parameter:
             alone &= trials[other] == trials[other].mode().iloc[0]
     return alone

@@ -173,6 +173,19 @@ def test_methods_that_differ_in_one_value_are_a_fairness_sweep(tmp_path: Path) -
                fairness_sentences(table, lambda name: "FairGrad!"))  # fmt: skip
 
 
+def test_sensitivity_to_a_training_setting_is_shown_too(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan(sensitivity=(1.0, 2.0), search=2, sweep=0, fixed=()))
+    trials = pd.read_parquet(folder / "trials.parquet")
+    swept = trials["phase"] == "sensitivity"
+    more = trials[swept & (trials["hp.alpha"] == 2.0)]
+    more = more.assign(trial_id=more["trial_id"] + "lr", **{"training.lr": 0.01})
+    pd.concat([trials, more]).to_parquet(folder / "trials.parquet")
+    table = fairness_sweep(load(folder)).set_index(["method", "parameter"])
+    assert table.loc[("fairgrad", "lr"), "value"].tolist() == [0.001, 0.01]
+    assert table.loc[("fairgrad", "lr"), "trials"].tolist() == [2, 2]
+    assert table.loc[("fairgrad", "alpha"), "trials"].tolist() == [2, 2]
+
+
 def test_equal_weights_are_a_point_of_the_front(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
