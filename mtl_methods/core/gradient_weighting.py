@@ -27,6 +27,7 @@ __all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeigh
 logger = logging.getLogger("mtl_methods")
 
 _NO_GRADIENT = "zero_gradient"
+_REPEATED = 31  # steps of the same tasks and parameters for which the plain path is not questioned
 
 
 @dataclass
@@ -246,7 +247,8 @@ class GramWeighting(GradientWeighting):
 
     Attributes:
         gram_plan: How the last step found the Gram matrix, and why; ``None`` before the first one
-            and with gradients on features.
+            and with gradients on features. A choice of the plain path stands for a while, as long
+            as tasks and shared parameters are the same.
     """
 
     needs_rows: ClassVar[bool] = False
@@ -273,12 +275,18 @@ class GramWeighting(GradientWeighting):
         self.state["kept_weights"] = {}
         self.gram_plan: GramPlan | None = None
         self._workspace = Workspace()
+        self._plain_for = 0
+        self._plain_structure: tuple[int, ...] = ()
 
     def _differentiate(self, inputs: StepInputs) -> TaskGradients | FactoredGradients:
         if self.gradients_on == "features" or self.needs_rows:
             return super()._differentiate(inputs)
         if self.gram_path == "plain":
             self.gram_plan = GramPlan("plain", "as configured")
+            return super()._differentiate(inputs)
+        structure = (len(inputs.losses), *map(id, inputs.shared))
+        if self._plain_for > 0 and structure == self._plain_structure:
+            self._plain_for -= 1  # a verdict about cost, not about the result
             return super()._differentiate(inputs)
         found = factored_gradients(
             inputs.losses,
@@ -293,6 +301,8 @@ class GramWeighting(GradientWeighting):
             logger.info("%s: %s", self.name, found.plan)
         if isinstance(found, FactoredGradients):
             return found
+        if self.gram_path == "auto":
+            self._plain_for, self._plain_structure = _REPEATED, structure
         return super()._differentiate(inputs)
 
     @abstractmethod

@@ -62,21 +62,7 @@ def checked_inputs(
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
-    for task, loss in zip(tasks, terms, strict=True):
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
-            found = type(loss).__name__
-            if isinstance(loss, Tensor):
-                found = str(loss.dtype if loss.is_complex() else tuple(loss.shape))
-            raise TaskError(
-                f"{method.name}: the loss of task {task!r} must be a real scalar tensor, got "
-                f"{found}"
-            )
-    if not any(loss.requires_grad for loss in terms):
-        raise TaskError(f"{method.name}: no loss has a graph to differentiate")
-    values = _values(terms)
-    for task, value in zip(tasks, values.tolist(), strict=True):
-        if not math.isfinite(value):
-            raise NonFiniteLossError(task, value)
+    values = _checked_values(method, tasks, terms)
     trunk = _leaves(method, "shared", shared)
     own = None if heads is None else _leaves(method, "heads", heads)
     given = None if features is None else _features(method, features)
@@ -166,17 +152,39 @@ def _first_numbers(count: int) -> Tensor:
     return torch.arange(count)
 
 
-def _values(losses: tuple[Tensor, ...]) -> Tensor:
-    """The values of scalar losses, float64 on the CPU, shape (K,)."""
-    first = losses[0]
-    alike = all(
-        loss.dim() == 0 and loss.dtype == first.dtype and loss.device == first.device
-        for loss in losses
-    )
+def _checked_values(method: Method, tasks: tuple[str, ...], terms: tuple[Tensor, ...]) -> Tensor:
+    """The values of the losses, float64 on the CPU, shape (K,), all finite."""
     with torch.no_grad():
-        if alike:
-            return torch.stack(losses).to("cpu", torch.float64)
-        return torch.stack([loss.reshape(()).to("cpu", torch.float64) for loss in losses])
+        try:
+            values = torch.stack(terms)
+        except (TypeError, RuntimeError):  # not all are tensors of one shape on one device
+            values = None
+        if values is None or values.dim() != 1 or values.is_complex():
+            _check_scalars(method, tasks, terms)
+            values = torch.stack([loss.reshape(()).to("cpu", torch.float64) for loss in terms])
+        values = values.to("cpu", torch.float64)
+    if not any(loss.requires_grad for loss in terms):
+        raise TaskError(f"{method.name}: no loss has a graph to differentiate")
+    numbers = values.tolist()
+    if not all(map(math.isfinite, numbers)):
+        task, value = next(
+            pair for pair in zip(tasks, numbers, strict=True) if not math.isfinite(pair[1])
+        )
+        raise NonFiniteLossError(task, value)
+    return values
+
+
+def _check_scalars(method: Method, tasks: tuple[str, ...], terms: tuple[Tensor, ...]) -> None:
+    """Refuses what is no real scalar tensor, by name."""
+    for task, loss in zip(tasks, terms, strict=True):
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+            found = type(loss).__name__
+            if isinstance(loss, Tensor):
+                found = str(loss.dtype if loss.is_complex() else tuple(loss.shape))
+            raise TaskError(
+                f"{method.name}: the loss of task {task!r} must be a real scalar tensor, got "
+                f"{found}"
+            )
 
 
 def _parameter_dtype(dtype: torch.dtype) -> torch.dtype:

@@ -15,6 +15,7 @@ __all__ = [
     "accumulate_weighted",
     "backward_two_ways",
     "backward_weighted",
+    "one_root",
     "without_autocast",
 ]
 
@@ -63,8 +64,9 @@ def _add(parameter: Tensor, value: Tensor) -> None:
     """
     if value.dtype != parameter.dtype:
         value = value.to(parameter.dtype)
-    if parameter.grad is not None:
-        parameter.grad += value
+    known = parameter.grad
+    if known is not None:
+        known += value
     elif (
         value.layout is not torch.strided
         or (value.is_contiguous() and parameter.is_contiguous())
@@ -126,32 +128,46 @@ def backward_weighted(
     kept = [
         (loss, coefficient)
         for loss, coefficient in zip(losses, coefficients, strict=True)
-        if loss.requires_grad and coefficient != 0.0
+        if coefficient != 0.0 and loss.requires_grad
     ]
-    roots = [loss for loss, _ in kept]
-    seeds = _seeds(roots, [coefficient for _, coefficient in kept])
-    if roots:
-        torch.autograd.backward(
-            roots,
-            seeds,
-            retain_graph=retain_graph,
-            inputs=None if inputs is None else list(inputs),
-        )
+    if not kept:
+        return
+    roots, seeds = one_root([loss for loss, _ in kept], [coefficient for _, coefficient in kept])
+    torch.autograd.backward(
+        roots,
+        seeds,
+        retain_graph=retain_graph,
+        inputs=None if inputs is None else list(inputs),
+    )
 
 
-def _seeds(roots: Sequence[Tensor], coefficients: Sequence[float]) -> Sequence[Tensor]:
-    """One tensor like each root, holding its coefficient."""
-    if not roots:
-        return ()
-    first = roots[0]
+def one_root(
+    losses: Sequence[Tensor], coefficients: Sequence[float]
+) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Roots and seeds of a backward pass of ``sum_k coefficients[k] * losses[k]``.
+
+    Autograd checks every root by itself, so scalars of one kind become one vector.
+
+    Args:
+        losses: K >= 1 scalar losses with graphs.
+        coefficients: K numbers.
+
+    Returns:
+        The roots and as many seeds.
+    """
+    first = losses[0]
     if all(
-        root.dim() == 0 and root.dtype == first.dtype and root.device == first.device
-        for root in roots
+        loss.dim() == 0 and loss.dtype == first.dtype and loss.device == first.device
+        for loss in losses
     ):
-        return torch.tensor(coefficients, dtype=first.dtype, device=first.device).unbind()
-    return [
-        torch.full_like(root, coefficient)
-        for root, coefficient in zip(roots, coefficients, strict=True)
+        seeds = torch.tensor(coefficients, dtype=first.dtype, device=first.device)
+        if len(losses) == 1:
+            return losses, [seeds[0]]
+        with torch.enable_grad(), without_autocast(first.device.type):
+            return [torch.stack(list(losses))], [seeds]
+    return losses, [
+        torch.full_like(loss, coefficient)
+        for loss, coefficient in zip(losses, coefficients, strict=True)
     ]
 
 
@@ -171,8 +187,9 @@ def backward_two_ways(
         shared: The shared parameters.
         heads: The heads; ``None`` for every other leaf.
     """
-    if heads is None and list(shared_factors) == list(head_factors):
-        backward_weighted(losses, shared_factors)
+    if list(shared_factors) == list(head_factors):
+        both = None if heads is None else {id(leaf): leaf for leaf in (*shared, *heads)}
+        backward_weighted(losses, shared_factors, None if both is None else list(both.values()))
         return
     shared_ids = {id(parameter) for parameter in shared}
     head_ids = None if heads is None else {id(head) for head in heads}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_methods.core.head_gradient import HeadGradient
+from mtl_methods.core.writing import one_root
 from mtl_methods.exact_gram.trunk import Trunk
 
 __all__ = ["Seeds", "head_pass"]
@@ -80,10 +81,11 @@ def head_pass(
         ]
         try:
             wanted: list[Any] = [*flat, *(trunk.edges[edge] for edge in sorted(entered))]
+            roots, root_seeds = one_root(above, [scale] * len(above))
             gradients = torch.autograd.grad(
-                above,
+                roots,
                 wanted,
-                None if scale == 1.0 else [torch.full_like(loss, scale) for loss in above],
+                root_seeds,
                 retain_graph=len(trunk.edges) > 1,  # one edge may lie below another
                 allow_unused=True,
             )

@@ -201,7 +201,7 @@ def solve_alpha_fair(
     with np.errstate(all="ignore"):
         newton = _newton(cosines, log_c, p, first, tolerance, max_iterations, threshold)
         if newton.distance <= threshold:
-            hull = newton.hull or nearest_in_hull(cosines, np.ones(size))
+            hull = newton.hull or nearest_in_hull(cosines, np.ones(size), precision=precision)
             if hull.squared <= threshold:
                 certificate = hull.coefficients * (inverse * lengths.min())
                 certificate /= certificate.sum()
@@ -275,7 +275,8 @@ def _newton(
                     best = _Newton(v, log_v, residual, iteration, distance, hull)
                 return best._replace(iterations=iteration, rounded=True)
         if iteration == _PATIENCE:
-            hull = nearest_in_hull(cosines, np.ones(size))
+            precision = threshold / _STATIONARY
+            hull = nearest_in_hull(cosines, np.ones(size), precision=precision)
             distance = hull.squared
             best = best._replace(distance=distance, hull=hull)
             if distance <= threshold:

@@ -146,7 +146,7 @@ def test_float32_gradients_of_any_rank(regime, rank, decades, c):
     size = float(np.sqrt(gram.mean()))  # of the mean gradient
     used = 1.0 + float(solution.correction @ np.sqrt(gram.diagonal())) / size
     assert solution.residual <= 1e-6 * used
-    assert solution.iterations < 400
+    assert solution.iterations < 600
 
 
 @pytest.mark.parametrize("c", [0.1, 0.5, 1.0])

@@ -1,0 +1,145 @@
+"""Other ways of solving the solvers' problems, written from their descriptions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, least_squares, minimize
+from solver_measures import RADIUS, Array
+
+__all__ = [
+    "by_frank_wolfe",
+    "by_least_squares",
+    "by_slsqp",
+    "by_torchjd",
+    "cagrad_by_cvxpy",
+    "nash_by_cvxpy",
+    "upgrad_by_quadprog",
+]
+
+
+def by_least_squares(gram: Array, p: float) -> Array:
+    k = len(gram)
+
+    def missing(x: Array) -> Array:
+        difference: Array = gram @ x - x**-p
+        return difference
+
+    found = least_squares(missing, x0=np.full(k, 1.0 / k), bounds=(0.0, np.inf))
+    weights: Array = found.x
+    return weights
+
+
+def by_frank_wolfe(gram: Array, steps: int = 250) -> Array:
+    """MGDA's usual solver: steps towards the task of least inner product, exact line search."""
+    weights = np.full(len(gram), 1.0 / len(gram))
+    for _ in range(steps):
+        products = gram @ weights
+        task = int(products.argmin())
+        squared = float(weights @ products)
+        span = squared - 2.0 * products[task] + gram[task, task]
+        if span <= 0.0:
+            break
+        step = min(max((squared - products[task]) / span, 0.0), 1.0)
+        if step < 1e-6:
+            break
+        weights *= 1.0 - step
+        weights[task] += step
+    return weights
+
+
+def by_slsqp(gram: Array) -> Array:
+    """CAGrad's usual solver."""
+    k = len(gram)
+    inner = gram.mean(axis=1)
+    radius = RADIUS * np.sqrt(inner.mean() + 1e-8)
+
+    def cost(w: Array) -> float:
+        return float(w @ inner + radius * np.sqrt(w @ gram @ w + 1e-8))
+
+    found = minimize(
+        cost,
+        np.full(k, 1.0 / k),
+        method="SLSQP",
+        bounds=Bounds(np.zeros(k), np.ones(k)),
+        constraints=LinearConstraint(np.ones((1, k)), 1.0, 1.0),
+    )
+    weights: Array = found.x
+    return weights
+
+
+def nash_by_cvxpy(gram: Array, steps: int = 20) -> Array:
+    """Nash-MTL's usual solver: a sequence of convex problems around the last weights.
+
+    ``min Σ_i (G w)_i + ∇φ(w_last)'w`` subject to ``log w_i + log (G w)_i >= 0``, with
+    ``φ = Σ_i log w_i + log (G w)_i``, on the Gram matrix over its Frobenius norm.
+    """
+    cvxpy = importlib.import_module("cvxpy")
+    k = len(gram)
+    size = np.linalg.norm(gram)
+    scaled = gram / size
+    weights, slope = cvxpy.Variable(k, nonneg=True), cvxpy.Parameter(k)
+    products = scaled @ weights
+    problem = cvxpy.Problem(
+        cvxpy.Minimize(cvxpy.sum(products) + slope @ weights),
+        [cvxpy.log(weights) + cvxpy.log(products) >= 0.0],
+    )
+    last = np.ones(k)
+    for _ in range(steps):
+        slope.value = 1.0 / last + scaled @ (1.0 / (scaled @ last))
+        try:
+            problem.solve(warm_start=True)
+        except cvxpy.error.SolverError:
+            break
+        if weights.value is None or not np.isfinite(weights.value).all():
+            break
+        moved = np.linalg.norm(weights.value - last)
+        last = weights.value
+        if moved < 1e-6:
+            break
+    scaled_back: Array = last / np.sqrt(size)
+    return scaled_back
+
+
+def cagrad_by_cvxpy(gram: Array) -> Array:
+    cvxpy = importlib.import_module("cvxpy")
+    k = len(gram)
+    values, vectors = np.linalg.eigh(gram / np.trace(gram))
+    factor = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    mean = factor.mean(axis=1)
+    weights = cvxpy.Variable(k, nonneg=True)
+    combined = factor @ weights
+    cost = mean @ combined + RADIUS * np.linalg.norm(mean) * cvxpy.norm(combined, 2)
+    cvxpy.Problem(cvxpy.Minimize(cost), [cvxpy.sum(weights) == 1.0]).solve()
+    if weights.value is None:
+        return np.full(k, 1.0 / k)
+    found: Array = np.maximum(weights.value, 0.0)
+    return found
+
+
+def upgrad_by_quadprog(gram: Array) -> Array:
+    """One quadratic program a task, on the Gram matrix over its trace plus 1e-4 (else singular)."""
+    quadprog = importlib.import_module("quadprog")
+    k = len(gram)
+    regular = gram / np.trace(gram) + 1e-4 * np.eye(k)
+    identity, nothing = np.eye(k), np.zeros(k)
+    rows = [quadprog.solve_qp(regular, nothing, identity, row)[0] for row in identity]
+    return np.array(rows)
+
+
+def by_torchjd(name: str, **settings: Any) -> Callable[[Array], Array]:
+    """A weighting of torchjd; CAGrad's is turned back into its w, from 1/K + λ w."""
+    torch = importlib.import_module("torch")
+    torch.set_num_threads(1)
+    weighting = getattr(importlib.import_module("torchjd.aggregation"), name)(**settings)
+
+    def solve(gram: Array) -> Array:
+        weights: Array = weighting(torch.from_numpy(gram)).numpy()
+        if name == "CAGradWeighting":
+            weights = weights - 1.0 / len(gram)
+        return weights
+
+    return solve
