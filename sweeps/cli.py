@@ -19,8 +19,8 @@ from sweeps.run_commands import dashboard, status, stop
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sweeps.outcome import Outcome
     from sweeps.resolved import ResolvedStudy
-    from sweeps.runner import Outcome
 
 __all__ = ["app", "main"]
 

@@ -9,12 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl_methods.errors import FairsweepError
-from sweeps.allowance import EXIT_OUT_OF_TIME, allowance, used_up
+from sweeps.allowance import allowance, used_up
 from sweeps.capacity import local_slots
 from sweeps.companions import companions
 from sweeps.disk import is_disk_full, saying_disk_full
@@ -22,7 +22,8 @@ from sweeps.errors import SweepFailedError
 from sweeps.ledger import Ledger, Record
 from sweeps.liveness import RunFacts, write_run
 from sweeps.logs import SweepLogs
-from sweeps.plan import PhaseCount, Plan
+from sweeps.outcome import Outcome
+from sweeps.plan import Plan
 from sweeps.preflight import check_cluster, check_disk, check_new, put_in_order
 from sweeps.progress import Progress, panel, trial_line
 from sweeps.resolved import ResolvedStudy
@@ -44,62 +45,9 @@ __all__ = ["Outcome", "run"]
 
 logger = logging.getLogger("sweeps")
 
-_EXIT_FAILED = 3
 # With the end of Ray and the tables within the ten seconds that a stop may take.
 _STOP_SECONDS = 5.0
 _REFRESH_SECONDS = 0.2
-
-
-@dataclass
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        folder: The results folder.
-        phases: How far each phase is.
-        failed: The trials that failed, with their records.
-        diverged: The trials that diverged, with their records.
-        left_out: One sentence for each part that could not run.
-        notices: One sentence for each result that is not what the study asked for.
-        reused: How many trials an earlier run had done.
-        signal: The signal that stopped the run, if one did.
-        out_of_time: What to say if its hours stopped the run.
-        report: The report, if one was written.
-        abandoned: Whether Ray was left running because it did not stop in time.
-        seconds: Wall-clock seconds of the run.
-    """
-
-    folder: Path
-    phases: dict[str, PhaseCount] = field(default_factory=dict)
-    failed: list[tuple[Trial, Record]] = field(default_factory=list)
-    diverged: list[tuple[Trial, Record]] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    reused: int = 0
-    signal: int | None = None
-    out_of_time: str | None = None
-    report: Path | None = None
-    abandoned: bool = False
-    seconds: float = 0.0
-
-    @property
-    def planned(self) -> int:
-        """Trials of the whole study."""
-        return sum(count.planned for count in self.phases.values())
-
-    @property
-    def ended(self) -> int:
-        """Trials that have ended."""
-        return sum(count.ended for count in self.phases.values())
-
-    @property
-    def exit_code(self) -> int:
-        """0 only if every planned trial has ended and none failed; diverging is a result."""
-        if self.out_of_time is not None:
-            return EXIT_OUT_OF_TIME
-        if self.signal is not None:
-            return 128 + self.signal
-        return _EXIT_FAILED if self.failed or self.ended < self.planned else 0
 
 
 def run(

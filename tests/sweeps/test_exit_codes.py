@@ -12,8 +12,8 @@ from sweeps_fakes import execute, make_plan, resolved_study
 from sweeps.cli import _exit_code
 from sweeps.disk import disk_full
 from sweeps.errors import ResultsFolderError, StudyError, SweepFailedError
+from sweeps.outcome import Outcome
 from sweeps.plan import PhaseCount
-from sweeps.runner import Outcome
 
 
 def outcome(tmp_path: Path, ended: int, failed: int, stopped: int | None) -> Outcome:
