@@ -12,6 +12,8 @@ PHASES = {
     "replicate": ("replicate_seeds", "replicates"),
     "fixed_weights": ("fixed_weights_seeds", "fixed weights"),
     "weight_sweep": ("weight_sweep_points", "weight sweep"),
+    "sensitivity": ("sensitivity_values", "sensitivity"),
+    "population": ("population_members", "population-based training"),
 }
 """Phase: the entry of the manifest's budgets that is 0 where it was not planned, and a name."""
 

@@ -32,6 +32,9 @@ def unequal_budgets(results: Results, tolerance: float = 0.1) -> str | None:
         results: A loaded folder.
         tolerance: Relative difference between the fewest and the most that is not worth a warning.
     """
+    budgets = results.manifest.get("budgets")
+    if isinstance(budgets, Mapping) and budgets.get("seconds"):
+        return None  # equal seconds: cheap methods try more configurations
     spent = {tuned.name: len(tuned.configurations()) for tuned in searches(results)}
     if len(spent) < 2:
         return None

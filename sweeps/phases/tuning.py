@@ -24,6 +24,7 @@ from sweeps.trials import Trial
 __all__ = ["Attempt", "Goal", "SearchPlan", "Tuning"]
 
 logger = logging.getLogger("sweeps")
+_MOST_IN_VAIN = 20
 
 
 class Goal(Protocol):
@@ -115,7 +116,8 @@ class Tuning(Unit):
     stopped early as pruned, and neither is ever the best.
 
     With a budget in seconds no new point is asked for once the trials that have ended took as long
-    together; what was asked for before is trained to its end.
+    together, nor, without a number of trials, after many configurations in a row of which nothing
+    finished; what was asked for before is trained to its end.
 
     Args:
         phase: The phase it belongs to.
@@ -163,6 +165,7 @@ class Tuning(Unit):
         self._by_trial: dict[str, list[Attempt]] = {}
         self._waiting: deque[Attempt] = deque()
         self._open = 0
+        self._in_vain = 0
         self._front: list[Attempt] = []
 
     # ------------------------------------------------------------------ as a unit
@@ -184,7 +187,8 @@ class Tuning(Unit):
         asked = len(self.attempts)
         if self.budget is not None and asked >= self.budget:
             return True
-        return seconds is not None and self.spent >= seconds and asked not in self._known
+        used_up = seconds is not None and self.spent >= seconds
+        return (used_up or self._in_vain >= _MOST_IN_VAIN) and asked not in self._known
 
     def seconds_left(self, each: float) -> float:
         """Estimated seconds: those of its trials, or of its budget with the trial that ends it."""
@@ -294,6 +298,9 @@ class Tuning(Unit):
         self._open -= 1
         results = attempt.by_seed()
         statuses = {record.status for _, record in results}
+        # Trials that fail at once would never use up a budget in seconds.
+        bounded = self._plan.budget.trials is not None
+        self._in_vain = 0 if bounded or statuses & {"finished", "pruned"} else self._in_vain + 1
         if statuses == {"finished"}:
             attempt.value = _mean([objective(record) for _, record in results])
             attempt.values = tuple(

@@ -19,11 +19,13 @@ from sweeps_fakes import (
 from sweeps.errors import StudyError
 from sweeps.phases.tuning import Tuning
 from sweeps.plan import Plan
+from sweeps.resolve import resolve
 from sweeps.samplers import SAMPLERS
 from sweeps.search.front import chosen, nondominated
 from sweeps.search.front_table import write_front
 from sweeps.search.objectives import MEASURES, make_objectives
 from sweeps.spaces import simplex_weights
+from sweeps.study_file import parse_study
 from sweeps.trials import Trial
 
 SEVERAL: dict[str, Any] = {
@@ -442,3 +444,29 @@ def test_results_of_the_default_objective_are_those_of_hashing(tmp_path: Path) -
     ]
     assert best.value == pytest.approx(max(means))
     assert simplex_weights([0.5, 0.5]) == [1.0, 1.0]
+
+
+def test_a_method_that_always_fails_does_not_ask_for_ever(tmp_path: Path) -> None:
+    study = resolved_study(**SECONDS, budget={"seconds": 1e6}, methods=["ls"])
+    plan = make_plan(study, tmp_path)
+    execute(plan, tmp_path, lambda trial: ("failed", math.nan))
+    assert plan.finished
+    assert len(tuning(plan, "ls").attempts) == 20
+    assert plan.counts()["search"].planned == 20
+
+
+def test_a_study_as_run_says_all_that_it_was_given() -> None:
+    study = resolved_study(
+        **SEVERAL | {"budget": {"trials": 3, "seconds": 9.5, "hours": 2.0}},
+        sampler={"name": "nsga2", "population": 4},
+        scheduler={"name": "median", "min_trials": 2},
+        start_from=[{"method": "fairgrad", "name": "mine", "alpha": 2.5}],
+        sensitivity=[{"method": "uw", "parameter": "lr", "values": [0.001]}],
+        population={"interval": 1, "explore": "pb2"},
+    )
+    again = resolve(parse_study(study.as_run))
+    assert again.as_run == study.as_run
+    assert again.study_hash == study.study_hash
+    assert again.study.budget == study.study.budget
+    assert again.candidates[2].start_from == study.candidates[2].start_from
+    assert again.study.population == study.study.population
