@@ -83,7 +83,7 @@ class QM9Options(Configurable):
     energies: str = hyperparameter(
         "atomization",
         choices=("atomization", "total"),
-        source="published code of Nash-MTL, followed by all papers with a table on QM9",
+        source="published code of Nash-MTL; the errors in the papers' tables fit no other choice",
         description="Whether u0, u, h and g are counted from the energies of the free atoms.",
     )
     hidden: int = hyperparameter(
