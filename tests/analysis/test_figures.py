@@ -29,6 +29,10 @@ LARGEST_DIFFERENCE = 0.03
 
 @pytest.mark.parametrize("name", WATCHED)
 def test_golden(name: str, results: Results, tmp_path: Path) -> None:
+    compare_with_golden(name, results, tmp_path)
+
+
+def compare_with_golden(name: str, results: Results, tmp_path: Path) -> None:
     spec = next(spec for spec in FIGURES if spec.name == name)
     with look():
         figure = spec.draw(results)
@@ -43,6 +47,12 @@ def test_golden(name: str, results: Results, tmp_path: Path) -> None:
     new, old = images.imread(drawn)[..., :3], images.imread(golden)[..., :3]
     assert new.shape == old.shape
     assert np.abs(new - old).mean() < LARGEST_DIFFERENCE
+
+
+def test_golden_space(tmp_path: Path) -> None:
+    compare_with_golden(
+        "space", load(write_folder(tmp_path / "f", Plan(tasks=3, search=1))), tmp_path
+    )
 
 
 def test_every_figure_is_drawn_for_a_complete_study(results: Results, tmp_path: Path) -> None:

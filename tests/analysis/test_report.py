@@ -83,6 +83,13 @@ def test_needs_no_network(reports: Callable[[str], ReportPaths]) -> None:
     assert "@import" not in html
 
 
+def test_the_methods_text_is_there_as_latex(reports: Callable[[str], ReportPaths]) -> None:
+    html = reports("two tasks").report.read_text()
+    latex = html.partition('data-file="methods.tex"')[2].partition("</pre>")[0]
+    assert r"multi\_digits" in latex
+    assert r"$\Delta$mtm is the mean over tasks" in latex
+
+
 def test_the_margin_of_equivalence_can_be_stated(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "f", Plan(noise=0.0005, sweep=0, search=1))
     html = write_report(folder, margin=5.0).report.read_text()
