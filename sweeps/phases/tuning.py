@@ -6,103 +6,23 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from sweeps.asks import AskLog
 from sweeps.ledger import Record
 from sweeps.objective import objective
 from sweeps.phases.units import Blocked, Unit
+from sweeps.search.attempts import Attempt, Goal, SearchPlan
 from sweeps.search.designs import known_points
 from sweeps.search.front import chosen, nondominated
 from sweeps.search.proposals import Asked, Proposals
-from sweeps.search.pruning import Pruner
 from sweeps.spaces import Configuration, Space
-from sweeps.study import Budget, Sampler
 from sweeps.trials import Trial
 
 __all__ = ["Attempt", "Goal", "SearchPlan", "Tuning"]
 
 logger = logging.getLogger("sweeps")
 _MOST_IN_VAIN = 20
-
-
-class Goal(Protocol):
-    """A number that a search optimises."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    def signed(self, trial: Trial, record: Record) -> float:
-        """The number of a trial that ended, higher is better."""
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What a study says of a search.
-
-    Attributes:
-        budget: How many configurations with how many seeds, or for how many seconds.
-        sampler: How points are drawn.
-        seed: The study's seed.
-        goals: What is optimised; the first is what ties are broken by.
-        choose: Which of the non-dominated configurations is the best (:mod:`sweeps.search.front`).
-        given: Parts of points to begin with.
-        pruner: Decides which trials are stopped early; ``None`` if none are.
-    """
-
-    budget: Budget
-    sampler: Sampler
-    seed: int
-    goals: Sequence[Goal]
-    choose: str = "knee"
-    given: Sequence[Mapping[str, Any]] = ()
-    pruner: Pruner | None = None
-
-
-@dataclass
-class Attempt:
-    """One configuration of a search.
-
-    Attributes:
-        number: Its place in the search.
-        point: Its point of the space.
-        configuration: Its settings.
-        trials: Its trials, one per seed, that have not been given out.
-        size: How many trials it has.
-        asked: What Optuna calls it; ``None`` where Optuna is not asked.
-        results: The records of those that ended.
-        value: Mean of the selection measure over the seeds; NaN unless all of them finished.
-        values: Means of the objectives over the seeds, higher is better; NaN likewise.
-    """
-
-    number: int
-    point: Mapping[str, Any]
-    configuration: Configuration
-    trials: deque[Trial]
-    size: int
-    asked: Asked
-    results: list[tuple[Trial, Record]] = field(default_factory=list)
-    value: float = math.nan
-    values: tuple[float, ...] = ()
-
-    @property
-    def done(self) -> bool:
-        """Whether all its trials have ended."""
-        return len(self.results) == self.size
-
-    def by_seed(self) -> list[tuple[Trial, Record]]:
-        """Its trials that ended, ordered by seed."""
-        return sorted(self.results, key=lambda result: result[0].seed)
-
-    def finished_records(self) -> list[Record]:
-        """The records of its trials that finished with a finite objective, ordered by seed."""
-        return [
-            record
-            for _, record in self.by_seed()
-            if record.status == "finished" and math.isfinite(objective(record))
-        ]
 
 
 class Tuning(Unit):
