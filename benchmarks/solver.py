@@ -143,6 +143,15 @@ class Problem:
     rivals: tuple[Rival, ...]
 
 
+def peer(tally: Tally, label: str, name: str, **settings: float) -> list[Rival]:
+    """A weighting of torchjd, if what it needs in turn is installed."""
+    try:
+        return [Rival(label, by_torchjd(name, **settings))]
+    except ImportError as error:
+        tally.absent.add(f"what torchjd's {name} asks for ({error})")
+        return []
+
+
 def problems(tally: Tally) -> list[Problem]:
     cvxpy, torchjd = tally.has("cvxpy"), tally.has("torchjd")
     quadprog = tally.has("quadprog")
@@ -151,15 +160,15 @@ def problems(tally: Tally) -> list[Problem]:
     if cvxpy:
         cagrad.append(Rival("second-order cone program (cvxpy)", cagrad_by_cvxpy))
     if torchjd:
-        cagrad.append(Rival("torchjd", by_torchjd("CAGradWeighting", c=RADIUS)))
+        cagrad += peer(tally, "torchjd", "CAGradWeighting", c=RADIUS)
     mgda = [Rival("Frank-Wolfe, 250 steps", by_frank_wolfe)]
     if torchjd:
-        mgda.append(Rival("torchjd", by_torchjd("MGDAWeighting")))
+        mgda += peer(tally, "torchjd", "MGDAWeighting")
     upgrad = [Rival("K quadratic programs (quadprog)", upgrad_by_quadprog)] if quadprog else []
-    dual = []
+    dual: list[Rival] = []
     if torchjd:
-        upgrad.append(Rival("torchjd (sum over tasks)", by_torchjd("UPGradWeighting")))
-        dual.append(Rival("torchjd", by_torchjd("DualProjWeighting")))
+        upgrad += peer(tally, "torchjd (sum over tasks)", "UPGradWeighting")
+        dual += peer(tally, "torchjd", "DualProjWeighting")
     return [
         Problem(
             "Nash-MTL: the α-fair equation with α = 1",

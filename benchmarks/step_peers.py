@@ -35,7 +35,13 @@ def peer_contenders(case: Case) -> list[Contender]:
 
         return Contender(name, "peer", step)
 
-    found = [contender("torchjd Mean", Mean(), None), contender("torchjd UPGrad", UPGrad(), None)]
+    found = [contender("torchjd Mean", Mean(), None)]
+    try:
+        projecting = UPGrad()
+    except ImportError as error:  # its quadratic programs are another package's
+        print(f"no torchjd UPGrad: {error}")
+        return found
+    found.append(contender("torchjd UPGrad", projecting, None))
     if case.count > 1:
-        found.append(contender("torchjd UPGrad, one by one", UPGrad(), 1))
+        found.append(contender("torchjd UPGrad, one by one", projecting, 1))
     return found

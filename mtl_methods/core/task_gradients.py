@@ -255,11 +255,9 @@ def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
         the type of the matrix and, where that under- or overflows, in float64.
     """
     with torch.no_grad(), without_autocast(matrix.device.type):
-        gram = long_product(matrix).to("cpu", torch.float64)
-        diagonal = gram.diagonal()
-        if matrix.dtype != torch.float64 and not bool(
-            torch.isfinite(gram).all() & (diagonal > _UNDERFLOW).all()
+        gram: NDArray[np.float64] = long_product(matrix).to("cpu", torch.float64).numpy()
+        if matrix.dtype != torch.float64 and not (
+            np.isfinite(gram).all() and (gram.diagonal() > _UNDERFLOW).all()
         ):
-            gram = long_product(matrix.to(torch.float64)).cpu()
-    result: NDArray[np.float64] = gram.numpy()
-    return (result + result.T) * 0.5
+            gram = long_product(matrix.to(torch.float64)).cpu().numpy()
+    return (gram + gram.T) * 0.5
