@@ -293,7 +293,8 @@ class Population(SparseSection):
 
     ``size`` members train, by default as many as a method has search trials; after each
     ``interval`` epochs the worst share ``quantile`` go on from the best ones, with weights that
-    ``explore`` draws: ``pbt`` perturbs theirs by ``noise``, ``pb2`` asks a Gaussian process.
+    ``explore`` draws: ``pbt`` perturbs theirs by ``noise`` or, with probability ``resample``, draws
+    from the whole simplex; ``pb2`` asks a Gaussian process.
     ``seeds``: how often the best course of weights is replicated, by default as often as every
     method.
     """
@@ -304,6 +305,7 @@ class Population(SparseSection):
     interval: int = Field(default=1, ge=1)
     quantile: float = Field(default=0.25, gt=0.0, le=0.5)
     noise: float = Field(default=0.2, gt=0.0, le=2.0)
+    resample: float = Field(default=0.25, ge=0.0, le=1.0)
     seeds: int | None = Field(default=None, ge=1, le=MAX_SEEDS)
 
 

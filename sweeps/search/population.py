@@ -7,7 +7,8 @@ does not depend on the order in which trials end. Weights are points of the simp
 
 How new weights are drawn:
 
-* ``pbt`` multiplies each weight of the member that is copied by ``exp(noise * N(0, 1))``;
+* ``pbt`` multiplies each weight of the member that is copied by ``exp(noise * N(0, 1))`` or, with
+  probability ``resample``, draws a point of the whole simplex;
 * ``pb2`` fits a Gaussian process to how much members gained with which weights in which generation,
   and takes the weights with the largest upper confidence bound.
 
@@ -161,8 +162,16 @@ def _perturbed(
     history: Sequence[Observation],
     generation: int,
 ) -> tuple[Weights, float]:
+    if generator.uniform() < settings.resample:
+        return _on_simplex(np.array(_uniform(generator, 1, len(weights))[0])), 0.0
     factors = np.exp(settings.noise * generator.standard_normal(len(weights)))
     return _on_simplex(np.asarray(weights) * factors), 0.0
+
+
+def _uniform(generator: np.random.Generator, count: int, tasks: int) -> list[list[float]]:
+    """Points drawn uniformly from the simplex."""
+    uniforms = generator.uniform(_SMALLEST, 1.0 - _SMALLEST, (count, tasks))
+    return [simplex_weights(row) for row in uniforms.tolist()]
 
 
 def _bandit(
@@ -178,8 +187,7 @@ def _bandit(
     chosen for other members of the generation counts as seen, with its expected gain, so that they
     do not all choose the same.
     """
-    uniforms = generator.uniform(_SMALLEST, 1.0 - _SMALLEST, (_CANDIDATES, len(weights)))
-    candidates = np.array([simplex_weights(row) for row in uniforms.tolist()]) / len(weights)
+    candidates = np.array(_uniform(generator, _CANDIDATES, len(weights))) / len(weights)
     near, _ = _perturbed(weights, settings, generator, history, generation)
     candidates = np.vstack([candidates, near])
     points = np.array([seen.weights for seen in history])

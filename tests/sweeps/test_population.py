@@ -73,6 +73,25 @@ def test_the_worst_go_on_from_the_best_with_other_weights(explore: str) -> None:
     assert [line.course for line in other] != [line.course for line in after]
 
 
+def test_perturbed_weights_stay_near_and_resampled_ones_do_not() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+
+    def moved(resample: float) -> list[float]:
+        found = []
+        for seed in range(60):
+            settings = Population(noise=0.1, resample=resample)
+            after = next_generation(lines(), values, 1, settings, seed, [])
+            for member in (0, 1):
+                new = after[member]
+                donor = next(line for line in lines() if line.trial_id == new.trial_id)
+                found.append(math.dist(new.weights, donor.weights))
+        return found
+
+    assert max(moved(0.0)) < 0.25
+    assert np.median(moved(1.0)) > 0.25
+    assert 0.1 < np.mean([distance > 0.25 for distance in moved(0.5)]) < 0.6
+
+
 def test_members_that_came_to_nothing_are_replaced_whatever_the_quantile() -> None:
     values = [math.nan, 1.0, 2.0, math.nan, math.nan, 3.0, 4.0, 5.0]
     after = next_generation(lines(), values, 1, Population(), 0, [])
