@@ -136,7 +136,7 @@ def _sentence(
     }[verdict]
     name = {"delta_mtm": "Δmtm", "delta_p": "Δp"}.get(measure, measure)
     if np.isnan(found["difference"]):
-        return f"{said}: one of the two has no finished trial."
+        return f"{said}: one of the two has no value on the test split."
     by, low, high = (number(found[key], 2, sign=True) for key in ("difference", "low", "high"))
     if np.isnan(found["low"]):
         return f"{said}: {name} differs by {by}, with one seed only."

@@ -10,7 +10,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.results import Results
-from analysis.search import FEWEST_CONFIGURATIONS, logarithmic, searches, varied_parameters
+from analysis.search import (
+    FEWEST_CONFIGURATIONS,
+    PREFIXES,
+    logarithmic,
+    searches,
+    varied_parameters,
+)
 
 BORDER = 0.02
 """A best value within this share of a range's length from its end counts as on the border."""
@@ -35,6 +41,8 @@ def unequal_budgets(results: Results, tolerance: float = 0.1) -> str | None:
     budgets = results.manifest.get("budgets")
     if isinstance(budgets, Mapping) and budgets.get("seconds"):
         return None  # equal seconds: cheap methods try more configurations
+    if not any(str(column).startswith(PREFIXES) for column in results.trials.columns):
+        return None  # recovered from epochs, which do not say what a configuration was
     spent = {tuned.name: len(tuned.configurations()) for tuned in searches(results)}
     if len(spent) < 2:
         return None

@@ -13,6 +13,7 @@ import pytest
 from synthetic_folder import Plan, write_folder
 
 from analysis import AnalysisError, load, summarise, write_report
+from analysis.report.cautions import warnings
 from analysis.report.findings import findings
 from analysis.report.study import StudyAnalysis
 from analysis.weights import extract_fixed_weights, normalised_weights
@@ -50,6 +51,9 @@ def test_without_trials_the_epochs_still_speak(copy: Path) -> None:
     study = StudyAnalysis(left)
     assert "no test values" in findings(study)[0].text
     assert findings(study)[0].evidence == "validation"
+    assert not any("budgets were unequal" in text for text in warnings(study))
+    said = " ".join(finding.text for finding in findings(study))
+    assert "one of the two has no value on the test split" in said
 
 
 def test_of_trials_that_did_not_end_nothing_is_made_up(copy: Path) -> None:
