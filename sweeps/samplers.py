@@ -41,6 +41,7 @@ class SamplerInfo:
         make: Makes Optuna's sampler from a seed and the study's settings; ``None`` for a design.
         several: Whether it serves several objectives.
         choices: Whether it serves lists of choices beside ranges of numbers.
+        learns: Whether its proposals depend on results.
         remembers: Whether it notes things at the trials it proposed, so that it must be asked
             again for those of an earlier run.
         uses: The settings of the section ``sampler`` that it heeds.
@@ -50,6 +51,7 @@ class SamplerInfo:
     make: Callable[[int, Sampler], BaseSampler] | None
     several: bool = True
     choices: bool = True
+    learns: bool = True
     remembers: bool = False
     uses: tuple[str, ...] = ()
 
@@ -110,9 +112,9 @@ def _cmaes(seed: int, settings: Sampler) -> BaseSampler:
 
 SAMPLERS: dict[str, SamplerInfo] = {
     "tpe": SamplerInfo("tree-structured Parzen estimator", _tpe, uses=("startup_trials",)),
-    "random": SamplerInfo("independent random points", _random),
-    "qmc": SamplerInfo("scrambled Sobol points, more even than random ones", None),
-    "grid": SamplerInfo("every combination of values", None, uses=("points",)),
+    "random": SamplerInfo("independent random points", _random, learns=False),
+    "qmc": SamplerInfo("scrambled Sobol points, more even than random ones", None, learns=False),
+    "grid": SamplerInfo("every combination of values", None, learns=False, uses=("points",)),
     "gp": SamplerInfo("Gaussian process, expected improvement", _gp, uses=("startup_trials",)),
     "cmaes": SamplerInfo(
         "covariance matrix adaptation, ranges of numbers only",

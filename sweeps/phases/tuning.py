@@ -12,6 +12,7 @@ from sweeps.asks import AskLog
 from sweeps.ledger import Record
 from sweeps.objective import objective
 from sweeps.phases.units import Blocked, Unit
+from sweeps.samplers import SAMPLERS
 from sweeps.search.attempts import Attempt, Goal, SearchPlan
 from sweeps.search.designs import known_points
 from sweeps.search.front import chosen, nondominated
@@ -93,7 +94,8 @@ class Tuning(Unit):
     @property
     def eager(self) -> bool:
         """A sampler that learns does best with one configuration at a time."""
-        return self._points is not None or not self._open or bool(self._waiting)
+        learns = self._points is None and SAMPLERS[self._plan.sampler.name].learns
+        return not learns or not self._open or bool(self._waiting)
 
     @property
     def prunable(self) -> bool:

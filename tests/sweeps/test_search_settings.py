@@ -427,6 +427,22 @@ def test_what_concerns_a_search_needs_one(key: str) -> None:
         resolved_study(budget=None, search_space={"lr": 0.001}, **{key: value})
 
 
+def test_a_sampler_without_its_package_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(StudyError, match=r"cmaes needs the package cmaes; .*fairsweep\[cmaes\]"):
+        resolved_study(sampler="cmaes")
+
+
+@pytest.mark.parametrize(("name", "eager"), [("tpe", False), ("random", True), ("qmc", True)])
+def test_only_samplers_that_learn_wait_for_results(tmp_path: Path, name: str, eager: bool) -> None:
+    study = resolved_study(**SECONDS, sampler=name, budget={"trials": 8}, methods=["ls"])
+    plan = make_plan(study, tmp_path)
+    assert plan.next() is not None
+    assert tuning(plan, "ls").eager is eager
+
+
 def test_cmaes_takes_lists_that_are_gone_through_in_full() -> None:
     resolved_study(
         sampler="cmaes", search_space={"lr": [0.1, 0.2]}, methods=["ls"], fixed_weights=None
