@@ -36,7 +36,7 @@ class LSCourse(LossWeighting):
     paper: ClassVar[str] = "Royer, Blankevoort and Bejnordi, NeurIPS 2023"
     equation: ClassVar[str] = "min sum_k w_k(t) l_k, w(t) given for every epoch t"
     scale_law: ClassVar[str] = "invariant"
-    same_as: ClassVar[tuple[str, ...]] = ("ls",)
+    same_as: ClassVar[tuple[str, ...]] = ("ls", "dwa")
 
     course: str | None = hyperparameter(
         None,
