@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,13 @@ def normalised_weights(
     return table
 
 
+def study_beta(results: Results) -> float:
+    """Share that the study's own fixed weights keep; 0.9 in a study without them."""
+    section = results.study.get("fixed_weights")
+    beta = section.get("beta") if isinstance(section, Mapping) else None
+    return float(beta) if isinstance(beta, int | float) and 0.0 <= beta < 1.0 else EMA_BETA
+
+
 def moving_average(values: ArrayLike, beta: float = EMA_BETA) -> Floats:
     """Exponential moving average along the first axis, started at the first value.
 
@@ -83,7 +90,7 @@ def extract_fixed_weights(
     *,
     phase: str = "replicate",
     configuration_id: str | None = None,
-    beta: float = EMA_BETA,
+    beta: float | None = None,
 ) -> pd.Series:
     """Fixed weights of a dynamic method: normalised, averaged over seeds, smoothed, last value.
 
@@ -95,7 +102,7 @@ def extract_fixed_weights(
         phase: Phase whose trials are used; ``"search"`` for other settings than the best ones.
         configuration_id: Use only trials of this configuration: another learning rate, say, whose
             weights may work better (section 3.5 of the source).
-        beta: Of `moving_average`.
+        beta: Of `moving_average`; that of the study by default.
 
     Returns:
         One weight for each task; they sum to 1.
@@ -125,7 +132,8 @@ def extract_fixed_weights(
     columns = weight_columns(results)
     shared = own.groupby("trial_id")["epoch"].max().min()
     mean = own[own["epoch"] <= shared].groupby("epoch")[columns].mean().sort_index()
-    last = moving_average(mean.to_numpy(), beta)[-1]
+    kept = study_beta(results) if beta is None else beta
+    last = moving_average(mean.to_numpy(), kept)[-1]
     if not (last >= 0).all():
         raise AnalysisError(
             f"An effective weight of {variant!r} averages to {last.min():.3g}, and a static weight "

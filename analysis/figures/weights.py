@@ -8,13 +8,13 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import COLOURS, DASHES, GREY, new_figure
 from analysis.results import Results
-from analysis.weights import moving_average, normalised_weights, weight_columns
+from analysis.weights import moving_average, normalised_weights, study_beta, weight_columns
 
 CAPTION = (
     "Effective weights of each task over training, normalised to sum to 1 at every epoch. Line: "
     "mean over seeds; band: standard deviation over seeds; dotted: exponential moving average "
-    "(β = 0.9) whose last value gives the extracted fixed weights. Grey: equal weights. (Figure 6 "
-    "of “Uniform Loss vs. Specialized Optimization”.)"
+    "(β of the study, else 0.9) whose last value gives the extracted fixed weights. Grey: equal "
+    "weights. (Figure 6 of “Uniform Loss vs. Specialized Optimization”.)"
 )
 COLUMNS = 3
 
@@ -39,7 +39,7 @@ def draw(results: Results) -> Figure | None:
     for ax, (variant, own) in zip(axes, moving, strict=False):
         grouped = own.groupby("epoch")[columns]
         mean, spread = grouped.mean(), grouped.std().fillna(0.0)
-        smooth = moving_average(mean.to_numpy())
+        smooth = moving_average(mean.to_numpy(), study_beta(results))
         ax.axhline(1 / len(columns), color=GREY, lw=1)
         for k, (task, column) in enumerate(zip(results.tasks, columns, strict=True)):
             colour, dash = COLOURS[k % len(COLOURS)], DASHES[(k // len(COLOURS)) % len(DASHES)]

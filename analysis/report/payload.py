@@ -18,7 +18,7 @@ from analysis.results import SPLITS, Results
 from analysis.scores import equal_weighting_variant, stl_reference
 from analysis.search import searches
 from analysis.sweep import equal_point
-from analysis.weights import moving_average, normalised_weights, weight_columns
+from analysis.weights import moving_average, normalised_weights, study_beta, weight_columns
 
 PHASES = ("replicate", "fixed_weights", "weight_sweep", "sensitivity", "search")
 MOST_EPOCHS = 150
@@ -135,7 +135,7 @@ def _weights(results: Results) -> dict[str, Any]:
         grouped = own.groupby("epoch")[columns]
         mean, spread = grouped.mean(), grouped.std().fillna(0.0)
         kept = np.unique(np.linspace(0, len(mean) - 1, min(len(mean), MOST_EPOCHS)).astype(int))
-        smooth = moving_average(mean.to_numpy())
+        smooth = moving_average(mean.to_numpy(), study_beta(results))
         series.append(
             {
                 "name": str(variant),

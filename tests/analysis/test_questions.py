@@ -133,6 +133,14 @@ def test_weights_of_any_learning_rate_can_be_extracted(precise: Results) -> None
         extract_fixed_weights(precise, "fairgrad", configuration_id="none")
 
 
+def test_the_share_that_is_kept_is_that_of_the_study(precise: Results) -> None:
+    section = {"sources": ["fairgrad"], "beta": 0.5}
+    other = replace(precise, study={**precise.study, "fixed_weights": section})
+    expected = extract_fixed_weights(precise, "fairgrad", beta=0.5)
+    assert extract_fixed_weights(other, "fairgrad").tolist() == expected.tolist()
+    assert expected.tolist() != extract_fixed_weights(precise, "fairgrad", beta=0.9).tolist()
+
+
 def test_moving_average_by_hand() -> None:
     assert moving_average([1.0, 0.0, 0.0], 0.5).tolist() == [1.0, 0.5, 0.25]
     with pytest.raises(AnalysisError, match=r"\[0, 1\)"):
