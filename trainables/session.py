@@ -63,7 +63,7 @@ class TrialSession:
             ``checkpoints/<trial_id>/best.pt`` when the trial has finished.
         keep_last: Whether the state after the last epoch is kept as
             ``checkpoints/<trial_id>/last.pt`` when the trial has finished.
-        after_step: Called after every optimiser step.
+        after_step: Called after every optimiser step, and before and after what else takes long.
         prunable: Whether the trial ends early when a mark says so (:mod:`trainables.pruning`).
         hand_on: Whether the state after the last epoch is left for another trial.
         continues: The trial that left its state for this one. This one must compute, for as many
@@ -138,10 +138,13 @@ class TrialSession:
         test = None
         error: Exception | None = None
         try:
+            self._after_step()
             trainer = self._ready_trainer()
+            self._after_step()
             self._obey_mark(trainer.epoch)
             if not trainer.complete:
                 trainer.run_epoch()
+                self._after_step()
             if trainer.complete:
                 if self._keep_last or self._hand_on:
                     self._last = copy.deepcopy(self.payload())

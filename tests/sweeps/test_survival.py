@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from test_cluster import Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -137,20 +139,35 @@ def test_killed_damaged_and_continued_it_is_the_same_study(tmp_path: Path) -> No
     assert not [pid for kill in kills for pid in resilience.still_alive(kill.orphans)]
 
 
+@pytest.fixture
+def misbehaving_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Two nodes of one processor each, whose workers know methods that raise and hang."""
+    for name, value in {
+        "PYTHONPATH": os.pathsep.join((str(HERE / "misbehaving"), str(ROOT))),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
+        "RAY_worker_niceness": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    made = Cluster(dict(os.environ))
+    yield made.address
+    made.stop()
+
+
 def test_methods_that_raise_or_hang_stop_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, misbehaving_cluster: str
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE / "misbehaving"))
     study = write_study(
         tmp_path,
         methods=["ls", "raising", "hanging"],
         budget={"trials": 2},
         replicate={"seeds": 1},
         sampler="random",
-        resources={"concurrent": 2, "stall_seconds": 8.0, "retries": 1},
+        resources={"concurrent": 2, "stall_seconds": 10.0, "retries": 1},
     )
     results = tmp_path / "results"
-    code, out, err = fairsweep("run", study, "--results", results)
+    address = ("--address", misbehaving_cluster)
+    code, out, err = fairsweep("run", study, "--results", results, *address)
     assert code == 3, (out, err)
     assert err == ""
     by_method: dict[str, Counter[str]] = {}
@@ -169,7 +186,10 @@ def test_methods_that_raise_or_hang_stop_no_others(
         "raising": Counter({"failed RuntimeError": 2}),
         "hanging": Counter({"failed Stalled": 2}),
     }
-    assert out.count("has made no progress for") == 4  # two trials, two attempts each
+    # Two trials, two attempts each; the driver kills workers of its own node and of the other.
+    lines = [line for line in out.splitlines() if "has made no progress for" in line]
+    assert sum(line.startswith("search hanging") for line in lines) == 4
+    assert "all 2 nodes of the cluster share the results folder" in out
     assert "4 trials failed" in out
     assert "exit code 3" in out
     for variant in ("raising", "hanging"):
