@@ -40,7 +40,10 @@ def companions(
     def patience() -> float:
         return _PATIENCE_OF_A_STOP if stopping() else _PATIENCE_SECONDS
 
-    with mirrored(plan, study.mirror, results), tracking(trackers, patience) as tell:
+    with (
+        mirrored(plan, study.mirror, results, patience),
+        tracking(trackers, patience) as tell,
+    ):
         for trial, record in plan.ended if trackers else ():
             tell(trial, record)
         yield tell

@@ -11,7 +11,7 @@ import logging
 import math
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,7 +163,9 @@ def _moment(attempt: Attempt, key: str, choose: Any) -> datetime | None:
 
 
 @contextlib.contextmanager
-def mirrored(plan: Plan, mirror: str | None, results: Path) -> Iterator[None]:
+def mirrored(
+    plan: Plan, mirror: str | None, results: Path, patience: Callable[[], float]
+) -> Iterator[None]:
     """Keeps the mirror of a study up to date while the context lasts, from a thread of its own.
 
     A storage that fails is said once and tried again; the sweep goes on.
@@ -172,6 +174,7 @@ def mirrored(plan: Plan, mirror: str | None, results: Path) -> Iterator[None]:
         plan: The plan.
         mirror: What the study says; nothing is done without it.
         results: The results folder.
+        patience: For how many seconds to wait for the storage at the end.
 
     Raises:
         ResultsFolderError: If the mirror cannot be opened at all.
@@ -194,6 +197,7 @@ def mirrored(plan: Plan, mirror: str | None, results: Path) -> Iterator[None]:
     def follow() -> None:
         while not over.wait(_EVERY_SECONDS):
             update()
+        update()
 
     thread = threading.Thread(target=follow, name="mirror", daemon=True)
     thread.start()
@@ -201,9 +205,7 @@ def mirrored(plan: Plan, mirror: str | None, results: Path) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(_EVERY_SECONDS)
-        if not thread.is_alive():
-            update()
+        thread.join(patience())
 
 
 def mirror_prefix(plan: Plan) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import shutil
 import sys
 from collections import namedtuple
@@ -121,6 +122,22 @@ def test_a_study_that_does_not_fit_is_refused_before_ray_and_before_a_folder(
     assert err.count("\n") == 1
     assert out == ""
     assert not results.exists()
+
+
+def test_check_says_what_will_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(study_data()), encoding="utf-8")
+    arguments = ["fairsweep", "check", str(path), "--results", str(tmp_path / "r")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as caught:
+        sweeps.cli.main()
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert re.search(
+        r"disk: about \d+ MB \(\d MB of it checkpoints that are kept\) .*, .* free", out
+    )
 
 
 # ------------------------------------------------------------------ a full disk

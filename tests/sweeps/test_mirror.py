@@ -106,7 +106,7 @@ def test_a_storage_that_fails_is_said_once_and_stops_nothing(
 
     monkeypatch.setattr(Mirror, "update", fail)
     plan = make_plan(resolved_study(), tmp_path)
-    with mirrored(plan, "journal", tmp_path):
+    with mirrored(plan, "journal", tmp_path, lambda: 60.0):
         execute(plan, tmp_path)
     assert plan.finished
     assert caplog.text.count("the database went away") == 1
