@@ -12,9 +12,9 @@ from analysis.scores import MEASURES, score
 def search_objective(results: Results) -> tuple[pd.Series, str, bool]:
     """Validation objective of every trial, its name, and whether higher is better.
 
-    The study's ``selection`` as recorded in the trial table (a loss with its sign turned); where
-    it is missing (no baselines), the same measure, or `delta_p`, computed from the validation
-    metrics.
+    The first of the study's ``objectives``, or its ``selection`` as recorded in the trial table (a
+    loss with its sign turned); where it is missing (no baselines), the same measure, or `delta_p`,
+    computed from the validation metrics.
 
     Args:
         results: A loaded folder.
@@ -22,7 +22,8 @@ def search_objective(results: Results) -> tuple[pd.Series, str, bool]:
     Returns:
         Values indexed like the trial table; NaN for trials that did not finish.
     """
-    name = str(results.manifest.get("selection") or "delta_mtm")
+    objectives = results.manifest.get("objectives") or [results.manifest.get("selection")]
+    name = str(objectives[0] or "delta_mtm")
     column = f"validation.{name}"
     trials = results.trials
     finished = trials["status"] == "finished"
@@ -36,7 +37,8 @@ def search_objective(results: Results) -> tuple[pd.Series, str, bool]:
         if name not in MEASURES or scores.loc[finished, name].isna().all():
             name = "delta_p"
         values = scores[name].astype(np.float64)
-    return values.where(finished), name, MEASURES.get(name, True)
+    directions = {f"{m.task}.{m.name}": m.higher_is_better for m in results.metrics} | MEASURES
+    return values.where(finished), name, directions.get(name, True)
 
 
 def _recorded(trials: pd.DataFrame, finished: pd.Series) -> bool:

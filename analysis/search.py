@@ -31,6 +31,7 @@ class Tuned:
         objective: Validation objective of each trial; NaN if it did not finish.
         higher_is_better: Its direction.
         label: What the objective is.
+        replicated: The configuration that was replicated as the best, where any was.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Tuned:
     objective: pd.Series
     higher_is_better: bool
     label: str
+    replicated: str | None = None
 
     def configurations(self) -> pd.DataFrame:
         """One row for each configuration, in order of first appearance.
@@ -57,8 +59,14 @@ class Tuned:
         return found.reset_index()
 
     def best(self) -> str | None:
-        """Identifier of the configuration with the best mean objective; None if none finished."""
+        """Identifier of the best configuration; None if none finished.
+
+        The one that was replicated: with several objectives the study's rule chose it. Otherwise
+        the one with the best mean objective.
+        """
         found = self.configurations().dropna(subset=["objective"])
+        if self.replicated is not None and (found["configuration_id"] == self.replicated).any():
+            return self.replicated
         if found.empty:
             return None
         ordered = found.sort_values("objective", ascending=not self.higher_is_better, kind="stable")
@@ -79,13 +87,19 @@ def searches(results: Results) -> Iterator[Tuned]:
     ]
     for variant, own in searched.groupby("variant", sort=False):
         if str(own["phase"].iloc[0]) == "search":
-            yield Tuned(str(variant), own, objective[own.index], higher, name)
+            chosen = _replicated(trials, str(variant))
+            yield Tuned(str(variant), own, objective[own.index], higher, name, chosen)
             continue
         metric = _own_metric(results, own)
         if metric is not None:
             column = metric.column("validation")
             values = own[column].where(own["status"] == "finished").astype(np.float64)
             yield Tuned(str(variant), own, values, metric.higher_is_better, metric.label)
+
+
+def _replicated(trials: pd.DataFrame, variant: str) -> str | None:
+    own = trials[(trials["phase"] == "replicate") & (trials["variant"] == variant)]
+    return None if own.empty else str(own["configuration_id"].iloc[0])
 
 
 def best_so_far(results: Results) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from analysis import (
     response_curves,
     unequal_budgets,
 )
+from analysis.objective import search_objective
 from analysis.report.cautions import warnings
 from analysis.report.methods_text import methods_text
 from analysis.report.run_tables import borders_table
@@ -161,3 +163,36 @@ def test_all_diverged_leaves_no_best(tmp_path: Path) -> None:
     own = best_so_far(results)
     assert own.loc[own["name"] == "uw", "best"].isna().all()
     assert np.array_equal(own.loc[own["name"] == "uw", "tried"], np.arange(1, 7))
+
+
+def with_objectives(folder: Path, *names: str) -> Results:
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**manifest, "objectives": list(names)}), encoding="utf-8")
+    return load(folder)
+
+
+def test_the_objective_is_the_first_that_the_study_names(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan())
+    for name, higher in (("RR.mse", False), ("CL.accuracy", True), ("delta_m_variance", False)):
+        results = with_objectives(folder, name, "delta_m")
+        values, label, direction = search_objective(results)
+        assert (label, direction) == (name, higher)
+        uw = next(tuned for tuned in searches(results) if tuned.name == "uw")
+        means = uw.configurations().set_index("configuration_id")["objective"].dropna()
+        assert uw.best() == str(means.idxmax() if higher else means.idxmin())
+        assert values[results.trials["phase"] == "search"].notna().any()
+
+
+def test_the_best_configuration_is_the_one_that_was_replicated(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan())
+    results = with_objectives(folder, "delta_m", "worst_drop")
+    searched = results.trials[
+        (results.trials["phase"] == "search") & (results.trials["variant"] == "uw")
+    ]
+    second = str(searched["configuration_id"].iloc[1])
+    trials = results.trials.copy()
+    own = (trials["phase"] == "replicate") & (trials["variant"] == "uw")
+    trials.loc[own, "configuration_id"] = second
+    changed = replace(results, trials=trials)
+    assert next(t for t in searches(changed) if t.name == "uw").best() == second
