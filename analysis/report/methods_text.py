@@ -69,8 +69,36 @@ def _search(study: StudyAnalysis) -> str:
     )
     text += f", proposed by {sampler}" if sampler else ""
     return (
-        f"{text}, and selected by mean {study.results.manifest.get('selection', 'delta_mtm')} on "
-        "the validation split; single-task models by their own metric."
+        f"{text}, and selected by {_selected_by(study)} on the validation split; "
+        f"single-task models by their own metric.{_stopped_early(study)}"
+    )
+
+
+def _selected_by(study: StudyAnalysis) -> str:
+    """What configurations were chosen by."""
+    named = study.results.manifest.get("objectives")
+    if not isinstance(named, list) or not named:
+        return f"mean {study.results.manifest.get('selection', 'delta_mtm')}"
+    if len(named) == 1:
+        return f"mean {named[0]}"
+    replicate = study.results.study.get("replicate")
+    rule = replicate.get("choose") if isinstance(replicate, Mapping) else None
+    return (
+        f"mean {', '.join(map(str, named[:-1]))} and {named[-1]}: of the configurations that none "
+        f"other dominates, the one of the rule {rule or 'knee'}"
+    )
+
+
+def _stopped_early(study: StudyAnalysis) -> str:
+    trials = study.results.trials
+    stopped = int((trials["status"] == "pruned").sum())
+    if not stopped:
+        return ""
+    scheduler = study.results.study.get("scheduler")
+    name = scheduler.get("name") if isinstance(scheduler, Mapping) else None
+    return (
+        f" {counted(stopped, 'search trial')} ended early, compared with other trials of the same "
+        f"method{f' ({name})' if name else ''}."
     )
 
 
@@ -108,6 +136,13 @@ def _evaluation(study: StudyAnalysis) -> str:
             " Fixed weights were extracted from the effective weights of a method: means over each "
             "epoch, normalised to sum to 1, averaged over seeds, smoothed by an exponential moving "
             "average, last value."
+        )
+    population = trials[trials["phase"] == "population"]
+    if not population.empty:
+        text += (
+            f" Weights were also found by population-based training "
+            f"({', '.join(map(str, population['variant'].unique()))}): what is reported is the "
+            "best member's course of weights, trained anew."
         )
     sweep = trials[trials["phase"] == "weight_sweep"]
     if not sweep.empty:

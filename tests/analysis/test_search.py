@@ -196,3 +196,16 @@ def test_the_best_configuration_is_the_one_that_was_replicated(tmp_path: Path) -
     trials.loc[own, "configuration_id"] = second
     changed = replace(results, trials=trials)
     assert next(t for t in searches(changed) if t.name == "uw").best() == second
+
+
+def test_the_report_says_what_configurations_were_chosen_by(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "f", Plan())
+    text = methods_text(StudyAnalysis(with_objectives(folder, "delta_m")))
+    assert "selected by mean delta_m on the validation split" in " ".join(text)
+    results = with_objectives(folder, "delta_m", "gini")
+    trials = results.trials.copy()
+    trials.loc[trials["phase"] == "search", "status"] = "pruned"
+    study = {**results.study, "scheduler": {"name": "asha"}}
+    text = methods_text(StudyAnalysis(replace(results, trials=trials, study=study)))
+    assert "mean delta_m and gini: of the configurations that none other" in " ".join(text)
+    assert "ended early, compared with other trials of the same method (asha)." in " ".join(text)
