@@ -19,6 +19,7 @@ leaves the model the same function (Dinh et al., "Sharp Minima Can Generalize", 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl_methods.errors import ConfigurationError, FairsweepError, TaskError, UnknownNameError
 from trainables.data import count_items
@@ -77,7 +78,8 @@ def fixed_losses(
 
     The draw depends on the number of items of the split and the seed alone, so that different
     models are measured on the same items, in the same mini-batches. The model is used in the mode
-    that it is in.
+    that it is in. A model with layers like ``nn.LSTM`` runs without cuDNN, which cannot derive
+    these twice, nor once in evaluation mode; cells (``nn.LSTMCell``) need no such care.
 
     Args:
         problem: Gathers batches and gives losses.
@@ -98,7 +100,9 @@ def fixed_losses(
     def go_over() -> Iterator[tuple[int, Mapping[str, Tensor]]]:
         for index in torch.split(chosen, batch_size) if len(chosen) else ():
             batch = problem.make_batch(split, index)
-            yield len(index), problem.losses(model(batch)[1], batch)
+            with _twice_differentiable(model):
+                outputs = model(batch)[1]
+            yield len(index), problem.losses(outputs, batch)
 
     return go_over
 
@@ -361,6 +365,11 @@ def _check_tasks(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> 
     if unknown or not weights:
         what = f"there is no loss of {unknown[0]!r}" if unknown else "no task has a weight"
         raise TaskError(f"{what}; the losses are those of {', '.join(losses)}")
+
+
+def _twice_differentiable(model: MTLModel) -> contextlib.AbstractContextManager[None]:
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    return torch.backends.cudnn.flags(enabled=False) if recurrent else contextlib.nullcontext()
 
 
 def _weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -266,3 +266,18 @@ def test_a_sharper_loss_has_a_larger_eigenvalue(digits):
     sharp = measured(digits, model, tasks=["RR"], parameters="shared")[1]
     assert sharp.lambda_max > 2 * flat.lambda_max
     assert math.isfinite(sharp.lambda_max)
+
+
+@pytest.mark.parametrize(("recurrent", "cudnn"), [(nn.LSTM, False), (nn.LSTMCell, True)])
+def test_recurrent_layers_run_without_what_cannot_be_derived_twice(
+    digits, monkeypatch, recurrent, cudnn
+):
+    problem, split = digits
+    model = problem.build_model(seed=1)
+    monkeypatch.setattr(torch.backends.cudnn, "enabled", True)
+    seen = []
+    model.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.enabled))
+    model.add_module("recurrent", recurrent(3, 2))
+    for _ in fixed_losses(problem, model, split, items=40, batch_size=20)():
+        assert torch.backends.cudnn.enabled
+    assert seen == [cudnn] * 2
