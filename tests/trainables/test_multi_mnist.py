@@ -210,7 +210,13 @@ def test_missing_data_is_one_sentence(tmp_path, monkeypatch):
     ("file", "values", "message"),
     [
         ("train-images-idx3-ubyte", np.zeros((180, 27, 28)), "byte 8: images of 27 x 28 pixels"),
-        ("train-labels-idx1-ubyte", np.zeros(180), "byte 8: all labels are the same"),
+        ("train-labels-idx1-ubyte", np.zeros(180), "byte 8: the 150 labels of the train split"),
+        (
+            "train-labels-idx1-ubyte",
+            np.repeat([1, 2, 3], [70, 80, 30]),
+            "byte 158: the 30 labels of the validation split are not of two classes or more",
+        ),
+        ("t10k-labels-idx1-ubyte", np.ones(60), "byte 8: the 60 labels of the test split"),
         ("t10k-labels-idx1-ubyte", np.zeros(59), "59 labels do not fit the 60 images"),
     ],
 )

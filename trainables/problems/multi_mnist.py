@@ -385,18 +385,24 @@ def _read(folder: DataFolder) -> tuple[Images, npt.NDArray[np.uint8], dict[str, 
         )
         for part in ("train", "t10k")
     ]
-    for (images, labels), part in zip(parts, ("train", "t10k"), strict=True):
+    for (images, _), part in zip(parts, ("train", "t10k"), strict=True):
         if images.shape[1:] != (_SIDE, _SIDE):
             raise DataFormatError(
                 f"{folder.path / f'{part}-images-idx3-ubyte'}: byte 8: images of "
                 f"{images.shape[1]} x {images.shape[2]} pixels, {_SIDE} x {_SIDE} expected"
             )
-        if labels.min() == labels.max():
-            raise DataFormatError(
-                f"{folder.path / f'{part}-labels-idx1-ubyte'}: byte 8: all labels are the same"
-            )
     images, classes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return images, classes, _ranges(len(parts[0][0]), len(parts[1][0]))
+    ranges = _ranges(len(parts[0][0]), len(parts[1][0]))
+    for split, indices in ranges.items():
+        if len(np.unique(classes[indices])) < 2:
+            part = "t10k" if split == "test" else "train"
+            path = folder.path / f"{part}-labels-idx1-ubyte"
+            start = 8 + (len(ranges["train"]) if split == "validation" else 0)
+            raise DataFormatError(
+                f"{path}: byte {start}: the {len(indices)} labels of the {split} split are not of "
+                "two classes or more"
+            )
+    return images, classes, ranges
 
 
 def _sizes(folder: DataFolder) -> tuple[int, int]:
