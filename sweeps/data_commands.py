@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -44,6 +45,12 @@ def get(
     """Obtain a data set, verified by its checksums: all of it or nothing."""
     from trainables.datasets import obtain
 
+    signal.signal(signal.SIGTERM, _stop)
     obtained = obtain(name, data_dir)
     how = f"obtained ({obtained.route})" if obtained.route else "already there"
     typer.echo(f"{name}: {how} and verified in {obtained.path}")
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    """Ends as after Ctrl-C, so that what is half there is removed."""
+    sys.exit(128 + number)

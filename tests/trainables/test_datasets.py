@@ -7,10 +7,13 @@ import hashlib
 import io
 import os
 import re
+import shutil
+import ssl
 import stat
 import tarfile
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -149,6 +152,40 @@ def test_a_data_folder_that_cannot_be_written(tiny, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataObtainError, match=r"the data folder .*file cannot be written"):
         obtain("tiny", tmp_path / "file", routes=[FakeRoute(CONTENT)])
+
+
+def test_a_data_folder_that_cannot_be_read(tiny, tmp_path, monkeypatch):
+    folder = obtain("tiny", tmp_path, routes=[FakeRoute(CONTENT)]).path
+    found = find("tiny", tmp_path)
+
+    def refuse(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(CorruptFileError, match=r"/a, a file of the data set tiny, cannot be read"):
+        found.verify()
+    with pytest.raises(DataObtainError, match=r"the data folder .* cannot be read .*denied"):
+        obtain("tiny", tmp_path, routes=[FakeRoute(CONTENT)])
+    monkeypatch.setattr("pathlib.Path.is_file", refuse)
+    with pytest.raises(DataNotFoundError) as caught:
+        find("tiny", tmp_path)
+    assert f"looked in {folder}, which cannot be read" in str(caught.value)
+
+
+def test_two_that_replace_a_damaged_data_set_at_once(tiny, tmp_path, monkeypatch):
+    folder = obtain("tiny", tmp_path, routes=[FakeRoute(CONTENT)]).path
+    (folder / "b").write_bytes(b"sEcond")
+    rename, moved = Path.rename, []
+
+    def late(self, target):
+        if self == folder and not moved:
+            moved.append(rename(self, tmp_path / "moved by the other"))
+        return rename(self, target)
+
+    monkeypatch.setattr("pathlib.Path.rename", late)
+    obtain("tiny", tmp_path, routes=[FakeRoute(CONTENT)])
+    find("tiny", tmp_path).verify()
+    assert left_behind(tmp_path) == ["moved by the other", "tiny"]
 
 
 def test_unknown_names(tmp_path):
@@ -319,6 +356,30 @@ def test_official_address(target, tmp_path):
         OfficialAddress(store.as_uri()).fetch(["c"], target)
 
 
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError("reset by peer"), ssl.SSLError("bad record"), TimeoutError()]
+)
+def test_a_connection_that_breaks_is_no_fault_of_the_folder(tiny, tmp_path, monkeypatch, error):
+    class Answer(io.BytesIO):
+        def read(self, *_):
+            raise error
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Answer())
+    address = OfficialAddress("https://somewhere")
+    with pytest.raises(DataObtainError, match=r"https://somewhere/a\.gz cannot be reached"):
+        obtain("tiny", tmp_path, routes=[address])
+    found = obtain("tiny", tmp_path, routes=[address, FakeRoute(CONTENT)])
+    assert found.route == "a route"
+
+
+def test_addresses_are_encrypted_ones():
+    for data in list_datasets().values():
+        for route in data.routes:
+            if isinstance(route, OfficialAddress):
+                assert route.address.startswith("https://")
+                assert ".s3-website" not in route.address  # these answer http alone
+
+
 # ------------------------------------------------------------------ processed arrays
 
 
@@ -351,6 +412,45 @@ def test_a_damaged_array_is_made_again(tmp_path, content, caplog):
     splits = cached_splits(tmp_path, "key", lambda: splits_of(2))
     assert (splits["train"]["x"] == 2).all()
     assert "is made again" in caplog.text
+
+
+@pytest.mark.parametrize("lost", ["*/train/x.npy", "*/test", "*/arrays.json"])
+def test_arrays_of_which_some_are_lost_are_made_again(tmp_path, lost, caplog):
+    def both(value):
+        return {split: {**a, "y": a["x"]} for split, a in splits_of(value).items()}
+
+    cached_splits(tmp_path, "key", lambda: both(1))
+    (path,) = tmp_path.glob(f"cache/{lost}")
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    splits = cached_splits(tmp_path, "key", lambda: both(2))
+    assert {split: set(arrays) for split, arrays in splits.items()} == {
+        split: {"x", "y"} for split in ("train", "validation", "test")
+    }
+    assert (splits["train"]["x"] == 2).all()
+    assert "is made again" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"train": 3}', '["train"]'])
+def test_a_damaged_list_of_arrays(tmp_path, content):
+    cached_splits(tmp_path, "key", lambda: splits_of(1))
+    (path,) = tmp_path.glob("cache/*/arrays.json")
+    path.write_text(content)
+    assert (cached_splits(tmp_path, "key", lambda: splits_of(2))["test"]["x"] == 2).all()
+
+
+def test_what_a_killed_making_left_is_removed_a_day_later(tmp_path):
+    cached_splits(tmp_path, "key", lambda: splits_of(1))
+    (folder,) = (tmp_path / "cache").iterdir()
+    old, new = (folder.parent / f".{folder.name}.{age}.part" for age in ("old", "new"))
+    for part in (old, new):
+        (part / "train").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    shutil.rmtree(folder)
+    cached_splits(tmp_path, "key", lambda: splits_of(1))
+    assert left_behind(folder.parent) == [new.name, folder.name]
 
 
 def test_arrays_of_an_interrupted_making_are_not_kept(tmp_path):

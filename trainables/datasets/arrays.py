@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import shutil
-import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from trainables.problem import SPLITS, Splits
+from trainables.datasets.work_folders import work_folder
+from trainables.problem import Splits
 
 __all__ = ["cached_arrays", "cached_splits"]
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 Array: TypeAlias = npt.NDArray[Any]
 _WHOLE = "whole"
+_NAMES = "arrays.json"
+_UNREADABLE = (OSError, ValueError, EOFError, TypeError, AttributeError)
 
 
 def cached_splits(root: Path, key: str, build: Callable[[], Splits]) -> Splits:
@@ -38,7 +41,7 @@ def cached_splits(root: Path, key: str, build: Callable[[], Splits]) -> Splits:
     Returns:
         Read-only arrays by name, by split.
     """
-    return _cached(root, key, SPLITS, build)
+    return _cached(root, key, build)
 
 
 def cached_arrays(
@@ -54,48 +57,48 @@ def cached_arrays(
     Returns:
         Read-only arrays by name.
     """
-    return _cached(root, key, (_WHOLE,), lambda: {_WHOLE: build()})[_WHOLE]
+    return _cached(root, key, lambda: {_WHOLE: build()})[_WHOLE]
 
 
-def _cached(root: Path, key: str, groups: Collection[str], build: Callable[[], Splits]) -> Splits:
+def _cached(root: Path, key: str, build: Callable[[], Splits]) -> Splits:
     folder = root / "cache" / hashlib.sha256(key.encode()).hexdigest()[:16]
     if folder.is_dir():
         try:
-            return _open(folder, groups)
-        except (OSError, ValueError, EOFError) as error:
+            return _open(folder)
+        except _UNREADABLE as error:
             logger.warning("%s cannot be read and is made again (%s)", folder, error)
             shutil.rmtree(folder, ignore_errors=True)
     arrays = build()
     try:
         _write(folder, key, arrays)
-        return _open(folder, groups)
-    except OSError as error:
+        return _open(folder)
+    except _UNREADABLE as error:
         logger.warning("processed arrays are not kept in %s (%s)", folder, error)
         return arrays
 
 
-def _open(folder: Path, groups: Collection[str]) -> Splits:
-    arrays: dict[str, dict[str, Array]] = {}
-    for group in groups:
-        files = sorted((folder / group).glob("*.npy"))
-        if not files:
-            raise ValueError(f"no arrays of {group}")
-        arrays[group] = {
+def _open(folder: Path) -> Splits:
+    names = json.loads((folder / _NAMES).read_text(encoding="utf-8"))
+    return {
+        group: {
             # Plain arrays over the mapped memory: Ray and torch take these as any other.
-            file.stem: np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
-            for file in files
+            name: np.asarray(
+                np.load(folder / group / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            )
+            for name in arrays
         }
-    return arrays
+        for group, arrays in names.items()
+    }
 
 
 def _write(folder: Path, key: str, groups: Splits) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
+    with work_folder(folder.parent, folder.name) as work:
         for group, arrays in groups.items():
             (work / group).mkdir()
             for name, array in arrays.items():
                 np.save(work / group / f"{name}.npy", array, allow_pickle=False)
+        names = {group: sorted(arrays) for group, arrays in groups.items()}
+        (work / _NAMES).write_text(json.dumps(names), encoding="utf-8")
         (work / "key.txt").write_text(key, encoding="utf-8")
         work.chmod(0o755)
         try:
@@ -103,5 +106,3 @@ def _write(folder: Path, key: str, groups: Splits) -> None:
         except OSError:
             if not folder.is_dir():  # else another process was faster, with the same content
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)

@@ -119,7 +119,7 @@ _FASHION_MNIST = DataSet(
     ),
     routes=(
         DebianPackage("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
-        OfficialAddress("https://fashion-mnist.s3-website.eu-central-1.amazonaws.com"),
+        OfficialAddress("https://fashion-mnist.s3.eu-central-1.amazonaws.com"),
     ),
 )
 

@@ -54,7 +54,12 @@ class DataFolder:
         """
         for name, expected in self.checksums.items():
             path = self.path / name
-            found = file_sha256(path)
+            try:
+                found = file_sha256(path)
+            except OSError as error:
+                raise CorruptFileError(
+                    f"{path}, a file of the data set {self.data.name}, cannot be read ({error})"
+                ) from error
             if found != expected:
                 raise CorruptFileError(
                     f"{path} is not the file of the data set {self.data.name} (sha256 {found}, "
@@ -78,17 +83,23 @@ def find(name: str, data_dir: str | Path | None = None) -> DataFolder:
 
     Raises:
         DataNotFoundError: If a file is missing; one sentence with the place and the command that
-            gets the data set.
+            gets the data set. Also if the folder cannot be read.
         CorruptFileError: If the marker of a fixture cannot be read.
     """
     data = dataset(name)
     root = data_root(data_dir)
     folder = root / name
     checksums = {file.name: file.sha256 for file in data.files}
-    fixture = (folder / FIXTURE).is_file()
-    if fixture:
-        checksums = _fixture_checksums(folder, data)
-    missing = [file for file in checksums if not (folder / file).is_file()]
+    try:
+        fixture = (folder / FIXTURE).is_file()
+        if fixture:
+            checksums = _fixture_checksums(folder, data)
+        missing = [file for file in checksums if not (folder / file).is_file()]
+    except OSError as error:
+        raise DataNotFoundError(
+            f"the data set {name} is not to be seen: looked in {folder}, which cannot be read "
+            f"({error}); give read access to it or choose another data folder"
+        ) from error
     if missing:
         what = "is not there" if len(missing) == len(checksums) else "lacks " + ", ".join(missing)
         raise DataNotFoundError(

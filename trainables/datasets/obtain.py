@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,12 @@ from pathlib import Path
 from trainables.datasets.catalogue import DataSet, dataset
 from trainables.datasets.locate import FIXTURE, data_root, file_sha256
 from trainables.datasets.routes import Route, RouteError
+from trainables.datasets.work_folders import work_folder
 from trainables.errors import DataObtainError
 
 __all__ = ["Obtained", "obtain"]
 
 logger = logging.getLogger(__name__)
-
-_FORGOTTEN_SECONDS = 86400
 
 
 @dataclass(frozen=True)
@@ -58,25 +56,25 @@ def obtain(
     data = dataset(name)
     root = data_root(data_dir)
     target = root / name
-    if (target / FIXTURE).exists():
-        raise DataObtainError(
-            f"{target} holds a fixture (made-up data); remove it or choose another data folder"
-        )
-    if _flaw(data, target) is None:
-        return Obtained(target, None)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _clear_forgotten(root, name)
-        work = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".part", dir=root))
+        if (target / FIXTURE).exists():
+            raise DataObtainError(
+                f"{target} holds a fixture (made-up data); remove it or choose another data folder"
+            )
+        if _flaw(data, target) is None:
+            return Obtained(target, None)
     except OSError as error:
-        raise DataObtainError(f"the data folder {root} cannot be written ({error})") from error
-    try:
-        route, folder = _fetch(data, data.routes if routes is None else routes, work)
-        _install(data, folder, target)
-    except OSError as error:
-        raise DataObtainError(f"the data set {name} cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        raise DataObtainError(f"the data folder {root} cannot be read ({error})") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            work = stack.enter_context(work_folder(root, name))
+        except OSError as error:
+            raise DataObtainError(f"the data folder {root} cannot be written ({error})") from error
+        try:
+            route, folder = _fetch(data, data.routes if routes is None else routes, work)
+            _install(data, folder, target)
+        except OSError as error:
+            raise DataObtainError(f"the data set {name} cannot be written ({error})") from error
     return Obtained(target, route.description)
 
 
@@ -125,18 +123,14 @@ def _install(data: DataSet, folder: Path, target: Path) -> None:
             os.fsync(opened.fileno())
     if target.exists() and _flaw(data, target) is not None:
         kept = Path(tempfile.mkdtemp(prefix=f"{data.name}.replaced.", dir=target.parent))
-        target.rename(kept / data.name)
-        logger.warning("%s held other content, which is now %s", target, kept / data.name)
+        try:
+            target.rename(kept / data.name)
+            logger.warning("%s held other content, which is now %s", target, kept / data.name)
+        except FileNotFoundError:  # another process has moved it meanwhile
+            kept.rmdir()
     try:
         folder.rename(target)
     except OSError:
         # Another process was faster; its content is as good if it is the same.
         if _flaw(data, target) is not None:
             raise
-
-
-def _clear_forgotten(root: Path, name: str) -> None:
-    """Removes what a killed process left behind, a day later."""
-    for part in root.glob(f".{name}.*.part"):
-        if time.time() - part.stat().st_mtime > _FORGOTTEN_SECONDS:
-            shutil.rmtree(part, ignore_errors=True)

@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import http.client
 import shutil
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -29,6 +30,13 @@ __all__ = ["DebianPackage", "NpmPackage", "OfficialAddress", "PipPackage", "Rout
 
 _SECONDS = 600
 _CONNECT_SECONDS = 20
+_BROKEN_CONNECTIONS = (
+    urllib.error.URLError,
+    http.client.HTTPException,
+    TimeoutError,
+    ConnectionError,
+    ssl.SSLError,
+)
 
 
 class RouteError(FairsweepError):
@@ -170,7 +178,7 @@ class OfficialAddress:
                     gzip.open(answer) as source,
                 ):
                     _copy(source, folder / name)
-            except (urllib.error.URLError, http.client.HTTPException, TimeoutError) as error:
+            except _BROKEN_CONNECTIONS as error:
                 reason = getattr(error, "reason", error)
                 raise RouteError(f"{address} cannot be reached ({reason})") from error
 
