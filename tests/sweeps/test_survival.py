@@ -136,7 +136,7 @@ def test_killed_damaged_and_continued_it_is_the_same_study(tmp_path: Path) -> No
     assert again == len(set(damaged))
     assert resilience.is_whole({**counts, "ended before a kill and run again": 0})
     assert counts["trials planned"] == 12
-    assert not [pid for kill in kills for pid in resilience.still_alive(kill.orphans)]
+    assert resilience.left_over(kills) == []
 
 
 @pytest.fixture

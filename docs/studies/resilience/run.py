@@ -97,6 +97,16 @@ def still_alive(processes: dict[int, bytes]) -> list[int]:
     return alive
 
 
+def left_over(kills: Sequence[Kill], patience: float = 60.0) -> list[int]:
+    """The processes of killed runs that do not end by themselves; some take a while to notice."""
+    deadline = time.monotonic() + patience
+    while True:
+        left = [pid for kill in kills for pid in still_alive(kill.orphans)]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.5)
+
+
 # ------------------------------------------------------------------ killing
 
 
@@ -270,7 +280,7 @@ def main() -> int:
     print(f"\nexit code {code}, {seconds:.0f} s for all runs")
 
     counts = survey(folder / "killed", folder / "undisturbed", kills)
-    left = [pid for kill in kills for pid in still_alive(kill.orphans)]
+    left = left_over(kills)
     print()
     for what, count in {**counts, "processes of killed runs still alive": len(left)}.items():
         print(f"{what:40} {count}")
