@@ -43,11 +43,12 @@ def changed(line, column, value):
 
 
 def test_molecules_of_several_files_in_the_units_of_the_tables(tmp_path):
+    again = changed(WATER, "Index", "7")
     molecules = read_molecules(
-        [write(tmp_path / "1.csv", HEAD, WATER), write(tmp_path / "2.csv", HEAD, HCN, WATER)]
+        [write(tmp_path / "1.csv", HEAD, WATER), write(tmp_path / "2.csv", HEAD, HCN, again)]
     )
     assert len(molecules) == 3
-    assert molecules.index.tolist() == [3, 5, 3]
+    assert molecules.index.tolist() == [3, 5, 7]
     assert molecules.smiles == ("O", "C#N", "O")
     assert molecules.starts.tolist() == [0, 3, 6, 9]
     assert molecules.elements.tolist() == [8, 1, 1, 6, 7, 1, 8, 1, 1]
@@ -90,6 +91,10 @@ def test_molecules_of_several_files_in_the_units_of_the_tables(tmp_path):
         ((HEAD, changed(HCN, "R2_bohr2", "nan")), "line 2, column R2_bohr2: 'nan' is not finite"),
         ((HEAD, changed(HCN, "ZPVE_au", "")), "line 2, column ZPVE_au: the cell is empty"),
         ((HEAD, changed(HCN, "Index", "5.5")), "line 2, column Index: '5.5' is no integer"),
+        ((HEAD, changed(HCN, "Index", "0")), "line 2, column Index: 0 is not from 1 to 2147483647"),
+        ((HEAD, changed(HCN, "Index", "9" * 30)), f"line 2, column Index: {'9' * 30} is not from"),
+        ((HEAD, HCN, HCN), "line 3, column Index: the molecule"),
+        ((f"{HEAD},ZPVE_au", f"{HCN},1"), "line 1: the column ZPVE_au comes twice"),
         (
             (HEAD, changed(HCN, "Elements", "['C','Xx','H']")),
             "line 2, column Elements: atom 1 is 'Xx', which is none of H, C, N, O, F",

@@ -77,6 +77,7 @@ Source: atomref.txt of the data set (Ramakrishnan et al., 2014), given in Hartre
 CONTRADICTORY = frozenset({133857, 133859})
 """Molecules whose SMILES has other rings than their geometry, by original number."""
 
+_LARGEST_NUMBER = 2**31 - 1
 _COLUMNS = ("Index", "SMILES", "N_atoms", "Elements", "XYZ_Ang", *(t.column for t in TARGETS))
 
 
@@ -122,12 +123,13 @@ def read_molecules(paths: Sequence[Path], leave_out: Collection[int] = ()) -> Mo
         leave_out: Original numbers of molecules to leave out.
 
     Raises:
-        DataFormatError: If a column is missing, a row has too few or too many cells, a cell is no
-            finite number, or a molecule cannot be parsed (an unknown element, another number of
-            atoms or coordinates than it says); names file, line, column and reason. Nothing is
-            returned then.
+        DataFormatError: If a column is missing or comes twice, a row has too few or too many cells,
+            a cell is no finite number, or a molecule comes twice or cannot be parsed (an unknown
+            element, another number of atoms or coordinates than it says); names file, line, column
+            and reason. Nothing is returned then.
         OSError: If a file cannot be read.
     """
+    seen: set[int] = set()
     index: list[int] = []
     smiles: list[str] = []
     sizes: list[int] = []
@@ -137,7 +139,8 @@ def read_molecules(paths: Sequence[Path], leave_out: Collection[int] = ()) -> Mo
     origins: list[tuple[int, int]] = []
     for file, path in enumerate(paths):
         for row in _rows(path):
-            number = row.integer("Index")
+            number = row.number_of_molecule(seen)
+            seen.add(number)
             if number in leave_out:
                 continue
             origins.append((file, row.line))
@@ -189,6 +192,15 @@ class _Row:
         except ValueError as error:
             raise self._error(column, f"{text!r} is no integer") from error
 
+    def number_of_molecule(self, seen: Collection[int]) -> int:
+        """The original number, which no molecule before has: splits are told apart by it."""
+        number = self.integer("Index")
+        if not 0 < number <= _LARGEST_NUMBER:
+            raise self._error("Index", f"{number} is not from 1 to {_LARGEST_NUMBER}")
+        if number in seen:
+            raise self._error("Index", f"the molecule {number} is there already")
+        return number
+
     def elements(self) -> list[int]:
         """The atomic numbers."""
         symbols = [part.strip(" '\"") for part in self.text("Elements").strip("[]").split(",")]
@@ -235,6 +247,9 @@ def _rows(path: Path) -> Iterator[_Row]:
                 + (f" (and {', '.join(missing[1:])})" if missing[1:] else "")
             )
         names = header[1]
+        twice = [column for column in _COLUMNS if names.count(column) > 1]
+        if twice:
+            raise DataFormatError(f"{path}: line 1: the column {twice[0]} comes twice")
         count = 0
         for line, cells in lines:
             if len(cells) != len(names):
