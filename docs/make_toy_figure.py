@@ -53,6 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    if options.steps < 1 or not options.lr > 0:
+        parser.error("--steps must be an integer >= 1 and --lr a number > 0")
     found = {}
     for title, (name, settings) in METHODS[options.figure].items():
         started = time.perf_counter()
