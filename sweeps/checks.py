@@ -13,6 +13,7 @@ from sweeps.objective import needs_reference
 from sweeps.phases.sensitivity import check_sensitivity
 from sweeps.resolved import SCALARISATION, SINGLE_TASK, Candidate, ResolvedStudy
 from sweeps.search.checks import check_search
+from sweeps.study import Population
 from trainables.needs import SERVED_NEEDS, unserved_needs
 from trainables.selection import SELECTIONS
 
@@ -46,6 +47,11 @@ def _check_population(resolved: ResolvedStudy) -> None:
             f"population.interval: after {population.interval} of {epochs} epochs nothing is left "
             f"to go on with; it must be less than {epochs}"
         )
+    for key in ("noise", "resample"):
+        if population.explore == "pb2" and getattr(population, key) != (
+            Population.model_fields[key].default
+        ):
+            raise StudyError(f"population.{key}: pb2 has no {key}; explorers that have: pbt")
     if any(population.label == candidate.variant for candidate in resolved.candidates):
         raise StudyError(
             f"population.label: {population.label!r} is the label of a method already; give "

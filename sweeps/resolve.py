@@ -5,6 +5,7 @@ All that can be wrong with a study is found here, before Ray starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -67,6 +68,9 @@ def resolve(study: Study) -> ResolvedStudy:
 
 
 def _problem(study: Study) -> Problem[Any]:
+    for name, value in study.problem.options.items():
+        if isinstance(value, float) and math.isinf(value):
+            raise StudyError(f"problem.{name}: {value!r} is not a finite number")
     try:
         return make_problem(study.problem.name, **study.problem.options)
     except FairsweepError as error:

@@ -81,7 +81,8 @@ def parse_setting(value: Any) -> Setting:
         The constant, the choices or the range.
 
     Raises:
-        ValueError: If a range lacks a bound or its bounds are in the wrong order.
+        ValueError: If a range lacks a bound or its bounds are in the wrong order, or a number is
+            not finite.
     """
     if isinstance(value, Constant | Choices | Range | Simplex):
         return value
@@ -90,8 +91,17 @@ def parse_setting(value: Any) -> Setting:
     if isinstance(value, list):
         if not value:
             raise ValueError("an empty list leaves nothing to choose; give at least one value")
+        for item in value:
+            _check_finite(item)
         return Choices(tuple(value)) if len(value) > 1 else Constant(value[0])
+    _check_finite(value)
     return Constant(value)
+
+
+def _check_finite(value: Any) -> None:
+    """Refuses an infinite number, which neither a record nor a table could hold."""
+    if isinstance(value, int | float) and not is_finite(value):
+        raise ValueError(f"{value!r} is not a finite number")
 
 
 def _parse_range(value: Mapping[str, Any]) -> Setting:

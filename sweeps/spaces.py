@@ -338,9 +338,7 @@ def _given(
             low = parameter.validate(setting.low, owner)
             return Range(low, parameter.validate(setting.high, owner), setting.log)
         return Constant(parameter.validate(setting.as_yaml(), owner))
-    except StudyError:
-        raise
-    except (ConfigurationError, ValueError) as error:
+    except (StudyError, ConfigurationError, ValueError) as error:
         raise StudyError(f"{place}: {error}") from error
 
 
@@ -355,12 +353,23 @@ def _given_weights(
     vectors = value if several else [value]
     for vector in vectors:
         parameter.validate(vector, owner)
-        if isinstance(vector, Mapping):
-            if set(vector) != set(tasks):
-                raise ValueError(f"{vector!r} does not weight exactly the tasks {', '.join(tasks)}")
-        elif len(vector) != len(tasks):
-            raise ValueError(f"{vector!r} is not one weight for each of {', '.join(tasks)}")
+        check_tasks(vector, tasks)
     return _distinct(tuple(vectors))
+
+
+def check_tasks(vector: Mapping[str, float] | Sequence[float], tasks: Sequence[str]) -> None:
+    """Checks that there is one weight for each task.
+
+    Raises:
+        StudyError: If one is missing, or there is one too many.
+    """
+    if isinstance(vector, Mapping):
+        if set(vector) != set(tasks):
+            raise StudyError(
+                f"{dict(vector)!r} does not weight exactly the tasks {', '.join(tasks)}"
+            )
+    elif len(vector) != len(tasks):
+        raise StudyError(f"{vector!r} is not one weight for each of {', '.join(tasks)}")
 
 
 def _distinct(values: tuple[Any, ...]) -> Setting:

@@ -154,15 +154,43 @@ def parse_study(data: Any) -> Study:
     except ValidationError as error:
         # A mistyped key explains the missing one beside it, so it comes first.
         details = sorted(
-            error.errors(include_url=False), key=lambda detail: detail["type"] != "extra_forbidden"
+            _of_one_branch(error.errors(include_url=False)),
+            key=lambda detail: detail["type"] != "extra_forbidden",
         )
         more = len(details) - 1
         suffix = f" (and {more} more problem{'s' if more > 1 else ''})" if more else ""
         raise StudyError(_sentence(details[0]) + suffix) from error
 
 
+def _of_one_branch(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Of what is wrong with a value that may be of several kinds, what is wrong as the kind it is.
+
+    That is the kind in which an error lies deepest, the first of equals.
+    """
+    best: dict[tuple[int | str, ...], tuple[int, int | str]] = {}
+    branches = [_branch(detail) for detail in details]
+    for detail, index in zip(details, branches, strict=True):
+        place = detail["loc"]
+        if index is not None and len(place) > best.get(place[:index], (0, ""))[0]:
+            best[place[:index]] = (len(place), place[index])
+    return [
+        detail
+        for detail, index in zip(details, branches, strict=True)
+        if index is None or best[detail["loc"][:index]][1] == detail["loc"][index]
+    ]
+
+
+def _branch(detail: ErrorDetails) -> int | None:
+    """Where the location of an error names a branch of a union; the last part may be any key."""
+    place = detail["loc"]
+    ends_in_key = detail["type"] in {"extra_forbidden", "missing", "invalid_key"}
+    parts = place[:-1] if ends_in_key else place
+    return next((index for index, part in enumerate(parts) if _is_union_branch(part)), None)
+
+
 def _sentence(detail: ErrorDetails) -> str:
-    place = tuple(part for part in detail["loc"] if not _is_union_branch(part))
+    index = _branch(detail)
+    place = tuple(part for i, part in enumerate(detail["loc"]) if i != index)
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
         valid = _keys_at(place[:-1])
@@ -172,11 +200,16 @@ def _sentence(detail: ErrorDetails) -> str:
     if kind == "missing":
         where = f"{_dotted(place[:-1])}: " if place[:-1] else ""
         return f"{where}the key {str(place[-1])!r} is missing"
+    if kind == "invalid_key":
+        where = f"{_dotted(place[:-1])}: " if place[:-1] else ""
+        return f"{where}the key {value!r} is not valid; a key should be a text"
     message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if kind == "value_error":
         return f"{_dotted(place)}: {message}"
     if kind == "model_type":
         message = f"should be a mapping with the keys {', '.join(_keys_at(place))}"
+    elif kind == "literal_error" and place == ("start_from",):
+        message += " or a list of configurations, each with the keys method, name and settings"
     elif kind == "string_pattern_mismatch":
         message = _PATTERNS.get(str(place[-1]), message)
     elif kind == "too_short":

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mtl_methods import Need
 from mtl_methods.configuration import closest
 from mtl_methods.errors import FairsweepError
 from sweeps.errors import StudyError
 from sweeps.phases.context import Context
 from sweeps.phases.units import Batch, Unit
+from sweeps.places import is_finite
 from sweeps.resolved import TRAINING_PARAMETERS, Candidate, ResolvedStudy
-from sweeps.spaces import Configuration
+from sweeps.spaces import Configuration, check_tasks
 from sweeps.study import SensitivitySweep
 from sweeps.trials import Trial
 
@@ -123,6 +125,7 @@ def check_sensitivity(resolved: ResolvedStudy) -> None:
                 f"{place}.parameter: {sweep.method} has no setting {sweep.parameter!r}"
                 f"{closest(sweep.parameter, valid)}; valid: {', '.join(valid)}"
             )
+        _check_has_effect(resolved, candidate, sweep, place)
         _check_values(resolved, candidate, sweep, place)
         for position, label in enumerate(_labels(sweep)):
             where = f"{place}.values.{position}"
@@ -134,14 +137,36 @@ def check_sensitivity(resolved: ResolvedStudy) -> None:
             taken[label] = where
 
 
+def _check_has_effect(
+    resolved: ResolvedStudy, candidate: Candidate, sweep: SensitivitySweep, place: str
+) -> None:
+    """Refuses a training setting that nothing heeds, whose values would all train the same."""
+    own = Need.OWN_PARAMETERS in candidate.info.needs
+    if sweep.parameter == "method_lr" and not own:
+        raise StudyError(
+            f"{place}.parameter: method_lr is the learning rate of a method's own parameters, and "
+            f"{sweep.method} has none; valid: any other of its settings"
+        )
+    if sweep.parameter == "dropout" and not resolved.problem.random_model:
+        raise StudyError(
+            f"{place}.parameter: the model of {resolved.problem.name} knows no dropout; valid: any "
+            f"other setting of {sweep.method}"
+        )
+
+
 def _check_values(
     resolved: ResolvedStudy, candidate: Candidate, sweep: SensitivitySweep, place: str
 ) -> None:
+    weights = {p.name for p in candidate.info.hyperparameters if p.kind == "weights"}
     corner = candidate.space.configuration(candidate.space.corner())
     for position, value in enumerate(sweep.values):
         configuration = changed(corner, sweep.parameter, value)
         try:
+            if isinstance(value, int | float) and not is_finite(value):
+                raise StudyError(f"{value!r} is not a finite number")
             resolved.trial("check", candidate, configuration, 0, reference=None)
+            if sweep.parameter in weights and value is not None:
+                check_tasks(value, resolved.task_names)
         except FairsweepError as error:
             raise StudyError(f"{place}.values.{position}: {error}") from error
 

@@ -9,7 +9,7 @@ from sweeps.samplers import SAMPLERS, make_sampler
 from sweeps.search.designs import grid_size
 from sweeps.search.objectives import uses_reference
 from sweeps.search.pruning import SCHEDULERS
-from sweeps.study import MAX_TRIALS, Simplex
+from sweeps.study import MAX_TRIALS, Sampler, Scheduler, Simplex
 
 __all__ = ["check_search"]
 
@@ -35,8 +35,9 @@ def _check_names(resolved: ResolvedStudy) -> None:
             f"{closest(study.sampler.name, SAMPLERS)}; valid: {', '.join(SAMPLERS)}"
         )
     uses = SAMPLERS[study.sampler.name].uses
-    for setting in ("population", "points"):
-        if getattr(study.sampler, setting) is not None and setting not in uses:
+    for setting in ("startup_trials", "population", "points"):
+        default = Sampler.model_fields[setting].default
+        if getattr(study.sampler, setting) != default and setting not in uses:
             others = [name for name, info in SAMPLERS.items() if setting in info.uses]
             raise StudyError(
                 f"sampler.{setting}: {study.sampler.name} has no {setting}; "
@@ -46,6 +47,23 @@ def _check_names(resolved: ResolvedStudy) -> None:
         raise StudyError(
             f"scheduler: there is no scheduler {study.scheduler.name!r}"
             f"{closest(study.scheduler.name, SCHEDULERS)}; valid: {', '.join(SCHEDULERS)}"
+        )
+    if study.scheduler is not None and study.scheduler.name != "none":
+        _check_scheduler(study.scheduler, int(resolved.protocol["epochs"]))
+
+
+def _check_scheduler(scheduler: Scheduler, epochs: int) -> None:
+    """Refuses settings that the rule does not heed, and those with which it stops nothing."""
+    unheeded = "reduction" if scheduler.name == "median" else "min_trials"
+    if getattr(scheduler, unheeded) != Scheduler.model_fields[unheeded].default:
+        valid = [key for key in Scheduler.model_fields if key not in {"name", unheeded}]
+        raise StudyError(
+            f"scheduler.{unheeded}: {scheduler.name} has no {unheeded}; valid: {', '.join(valid)}"
+        )
+    if scheduler.grace_epochs >= epochs:
+        raise StudyError(
+            f"scheduler.grace_epochs: after {scheduler.grace_epochs} of {epochs} epochs there is "
+            f"nothing to stop early; it must be less than {epochs}"
         )
 
 

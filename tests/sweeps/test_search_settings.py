@@ -410,6 +410,50 @@ def test_named_configurations_must_fit(named: dict[str, Any], expected: str) -> 
         ),
         ({"replicate": {"seeds": 1, "choose": "knee"}}, "name at least two under objectives"),
         ({"scheduler": "asah"}, "there is no scheduler 'asah' (did you mean 'asha'?)"),
+        (
+            {"scheduler": {"name": "median", "reduction": 2}},
+            "scheduler.reduction: median has no reduction; valid: grace_epochs, min_trials",
+        ),
+        (
+            {"scheduler": {"name": "asha", "min_trials": 2}},
+            "scheduler.min_trials: asha has no min_trials; valid: grace_epochs, reduction",
+        ),
+        (
+            {"scheduler": {"name": "asha", "grace_epochs": 9}, "protocol": {"epochs": 9}},
+            "scheduler.grace_epochs: after 9 of 9 epochs there is nothing to stop early",
+        ),
+        (
+            {"sampler": {"name": "random", "startup_trials": 9}},
+            "sampler.startup_trials: random has no startup_trials; samplers that have: tpe, gp",
+        ),
+        (
+            {"population": {"explore": "pb2", "noise": 0.5}, "protocol": {"epochs": 2}},
+            "population.noise: pb2 has no noise; explorers that have: pbt",
+        ),
+        (
+            {"methods": ["ls", {"name": "fairgrad", "alpha": math.inf}]},
+            "methods.1.alpha: inf is not a finite number",
+        ),
+        (
+            {"methods": ["ls", {"name": "fairgrad", "alpha": [1.0, math.inf]}]},
+            "methods.1.alpha: inf is not a finite number",
+        ),
+        (
+            {"problem": {"name": "toy", "scale": math.inf}},
+            "problem.scale: inf is not a finite number",
+        ),
+        (
+            {"start_from": "paper"},
+            "start_from: 'paper' is not valid; it should be 'papers' or a list of configurations",
+        ),
+        ({"start_from": [{"alpha": 2.0}]}, "start_from.0: the key 'method' is missing"),
+        (
+            {"start_from": ["fairgrad"]},
+            "start_from.0: 'fairgrad' is not valid; it should be a mapping with the keys method",
+        ),
+        ({"a[b": 1}, "unknown key 'a[b'; valid keys: name"),
+        ({"int": 1}, "unknown key 'int'; valid keys: name"),
+        ({"sampler": {1: 2}}, "sampler: the key 1 is not valid; a key should be a text"),
         ({"budget": {"seeds": 2}}, "budget: a search needs trials"),
         ({"budget": {"seconds": 0.0}}, "budget.seconds: 0.0 is not valid"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,20 @@ def test_the_value_that_is_the_best_shares_the_trials_of_the_replicates(tmp_path
         ({"parameter": "lr", "values": [0.1, 0.0]}, "sensitivity.0.values.1: training: lr = 0.0"),
         ({"values": [1.0, 1.0]}, "sensitivity.0.values.1: fairgrad[alpha=1] is there already"),
         ({"values": []}, "sensitivity.0.values: [] is not valid"),
+        ({"values": [1.0, math.inf]}, "sensitivity.0.values.1: inf is not a finite number"),
+        (
+            {"parameter": "method_lr", "values": [0.1]},
+            "sensitivity.0.parameter: method_lr is the learning rate of a method's own parameters, "
+            "and fairgrad has none",
+        ),
+        (
+            {"method": "ls", "parameter": "weights", "values": [[1.0, 1.0], [1.0, 1.0, 1.0]]},
+            "sensitivity.0.values.1: [1.0, 1.0, 1.0] is not one weight for each of CL, RR",
+        ),
+        (
+            {"method": "ls", "parameter": "weights", "values": [{"CL": 1.0, "XX": 1.0}]},
+            "sensitivity.0.values.0: {'CL': 1.0, 'XX': 1.0} does not weight exactly the tasks",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(sweep: dict[str, Any], expected: str) -> None:
@@ -75,3 +90,9 @@ def test_what_does_not_fit_is_refused(sweep: dict[str, Any], expected: str) -> N
     with pytest.raises(StudyError) as caught:
         resolved_study(sensitivity=[whole])
     assert expected in str(caught.value)
+
+
+def test_dropout_is_not_swept_where_the_model_knows_none() -> None:
+    sweep = {"method": "fairgrad", "parameter": "dropout", "values": [0.0, 0.2]}
+    with pytest.raises(StudyError, match="the model of toy knows no dropout"):
+        resolved_study(problem="toy", sensitivity=[sweep])

@@ -51,7 +51,7 @@ def refusal(**changes: Any) -> str:
         ({"search_space": {"lr": {"low": 0.1, "high": 1, "step": 1}}}, "no key 'step'"),
         ({"search_space": {"dropout": [0.1, 1.0]}}, "search_space.dropout: 1.0 is out of range"),
         ({"search_space": {"lr": [0.1, "fast"]}}, "search_space.lr: 'fast' is not a number"),
-        ({"search_space": {"lr": float("nan")}}, "search_space.lr: nan is out of range"),
+        ({"search_space": {"lr": float("nan")}}, "search_space.lr: nan is not a finite number"),
         ({"name": "../escape"}, "name: '../escape' is not valid"),
         ({"name": ""}, "name: '' is not valid"),
         ({"methods": []}, "methods: [] is not valid; it should have at least 1 item"),
