@@ -235,10 +235,12 @@ def check(
 
     Runs nothing but a few steps that are timed here; a cluster is not asked what it has.
     """
+    from sweeps.results import check_owner
     from sweeps.show import check_table
 
     resolved = _resolved(study)
-    folder = results or _default_results(resolved)
+    folder = (results or _default_results(resolved)).expanduser()
+    check_owner(folder.absolute(), resolved)
     _console().print(check_table(resolved, folder, local=address is None))
 
 

@@ -40,7 +40,7 @@ from sweeps.resolved import ResolvedStudy
 from sweeps.study_file import parse_study, read_yaml
 from trainables.files import write_atomically
 
-__all__ = ["ResultsFolder", "stored_study"]
+__all__ = ["ResultsFolder", "check_owner", "stored_study"]
 
 logger = logging.getLogger("sweeps")
 
@@ -87,7 +87,7 @@ class ResultsFolder:
         self._make()
         self._lock = _locked(self.path)
         try:
-            manifest = self._check_owner()
+            manifest = check_owner(self.path, self.resolved)
             self._describe(manifest)
         except BaseException:
             self._release()
@@ -121,33 +121,6 @@ class ResultsFolder:
                 "give another with --results"
             ) from error
 
-    def _check_owner(self) -> dict[str, Any] | None:
-        """Refuses a folder of something else; returns the manifest of an earlier run."""
-        manifest = read_manifest(self.path)
-        if manifest is None:
-            others = sorted(p.name for p in self.path.iterdir() if p.name not in _HARMLESS)
-            if others:
-                raise ResultsFolderError(
-                    f"results folder {self.path} holds other files ({others[0]}) and no results "
-                    "of fairsweep; give an empty or new one with --results"
-                )
-            return None
-        mine, theirs = self._owner(), _owner_of(manifest)
-        if mine != theirs:
-            raise ResultsFolderError(
-                f"results folder {self.path} belongs to the study {_describe_owner(theirs)}, not "
-                f"to {_describe_owner(mine)}; give another with --results"
-            )
-        return manifest
-
-    def _owner(self) -> dict[str, Any]:
-        problem = self.resolved.problem
-        return {
-            "study": self.resolved.study.name,
-            "problem": problem.name,
-            "options": problem.settings(),
-        }
-
     def _describe(self, earlier: dict[str, Any] | None) -> None:
         """Writes what describes the study; an interrupted write leaves the old description."""
         self.changed = earlier is not None and earlier.get("study_hash") != self.resolved.study_hash
@@ -170,6 +143,50 @@ class ResultsFolder:
     def write(self, name: str, text: str) -> None:
         """Writes a file of the folder, completely or not at all."""
         write_atomically(self.path / name, text.encode("utf-8"))
+
+
+def check_owner(path: Path, resolved: ResolvedStudy) -> dict[str, Any] | None:
+    """Checks that a place is free for the results of a study, or has results of it already.
+
+    Args:
+        path: The results folder, which need not be there.
+        resolved: The study.
+
+    Returns:
+        The manifest of an earlier run.
+
+    Raises:
+        ResultsFolderError: If it is no folder, holds something else, or belongs to another study.
+    """
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+        if not there.is_dir():
+            raise ResultsFolderError(
+                f"results folder {path} cannot be: {there} is a file; give another with --results"
+            )
+        if there != path:
+            return None
+        manifest = read_manifest(path)
+        if manifest is None:
+            others = sorted(p.name for p in path.iterdir() if p.name not in _HARMLESS)
+            if others:
+                raise ResultsFolderError(
+                    f"results folder {path} holds other files ({others[0]}) and no results "
+                    "of fairsweep; give an empty or new one with --results"
+                )
+            return None
+    except OSError as error:
+        raise ResultsFolderError(
+            f"results folder {path} cannot be read ({error.strerror or error}); give another with "
+            "--results"
+        ) from error
+    mine, theirs = _owner(resolved), _owner_of(manifest)
+    if mine != theirs:
+        raise ResultsFolderError(
+            f"results folder {path} belongs to the study {_describe_owner(theirs)}, not "
+            f"to {_describe_owner(mine)}; give another with --results"
+        )
+    return manifest
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
@@ -205,6 +222,11 @@ def stored_study(path: Path) -> ResolvedStudy:
         return resolve(parse_study(read_yaml(path / "study.yaml")))
     except StudyError as error:
         raise ResultsFolderError(f"{path / 'study.yaml'}: {error}") from error
+
+
+def _owner(resolved: ResolvedStudy) -> dict[str, Any]:
+    problem = resolved.problem
+    return {"study": resolved.study.name, "problem": problem.name, "options": problem.settings()}
 
 
 def _owner_of(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from sweeps.plan import Plan
 from sweeps.preflight import check_cluster, check_disk, check_new, put_in_order
 from sweeps.progress import Progress, panel, trial_line
 from sweeps.resolved import ResolvedStudy
-from sweeps.results import ResultsFolder
+from sweeps.results import ResultsFolder, check_owner
 from sweeps.search.front_table import write_front
 from sweeps.stop_file import watch_for_stop
 from sweeps.stopping import StopRequest
@@ -78,6 +78,7 @@ def run(
     console = console or Console()
     started = time.monotonic()
     results = results.expanduser().absolute()
+    check_owner(results, resolved)
     if address is None and not (results / "manifest.json").is_file():
         check_new(resolved, results)
     with (

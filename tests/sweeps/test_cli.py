@@ -105,14 +105,35 @@ def test_bad_arguments_are_one_sentence_and_code_2(
     assert expected in err
 
 
+@pytest.mark.parametrize("action", ["run", "check"])
+@pytest.mark.parametrize("place", ["file", "file/inside", "thesis"])
+def test_a_place_where_no_results_can_be_is_refused_before_any_training(
+    action: str, place: str, tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("precious", encoding="utf-8")
+    code, _out, err = command(  # type: ignore[operator]
+        action, write_study(tmp_path), "--results", str(tmp_path / place)
+    )
+    assert code == 2
+    assert err.count("\n") == 1
+    expected = "holds other files (thesis.tex)" if place == "thesis" else "file is a file"
+    assert expected in err
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "precious"
+    assert len(list((tmp_path / "thesis").iterdir())) == 1
+
+
+@pytest.mark.parametrize("action", ["run", "check"])
 def test_results_of_another_study_are_refused_before_any_training(
-    tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
+    action: str, tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
     with ResultsFolder(tmp_path / "r", resolved_study(name="theirs")):
         pass
     code, _out, err = command(  # type: ignore[operator]
-        "run", write_study(tmp_path), "--results", str(tmp_path / "r")
+        action, write_study(tmp_path), "--results", str(tmp_path / "r")
     )
     assert code == 2
     assert "belongs to the study 'theirs'" in err
