@@ -136,10 +136,10 @@ def fairsweep(problem: dict[str, Any], epochs: int, trials: int) -> dict[str, An
     """A whole study, with its ledger; the clock stops when the last trial has ended."""
     from rich.console import Console
 
-    from sweeps.ray_session import ray_session
-    from sweeps.resolve import resolve
-    from sweeps.runner import run
-    from sweeps.study import Study
+    from sweeps.definition.resolve import resolve
+    from sweeps.definition.study import Study
+    from sweeps.on_ray.ray_session import ray_session
+    from sweeps.running.runner import run
 
     study = Study.model_validate(
         {

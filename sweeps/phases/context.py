@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeps.asks import AskLog
-from sweeps.identity import digest
-from sweeps.ledger import Record
+from sweeps.definition.identity import digest
+from sweeps.definition.resolved import Candidate, ResolvedStudy
+from sweeps.definition.spaces import Configuration
+from sweeps.definition.study import Budget
+from sweeps.folder.ledger import Record
 from sweeps.phases.tuning import SearchPlan, Tuning
 from sweeps.phases.units import Batch, Blocked
-from sweeps.resolved import Candidate, ResolvedStudy
+from sweeps.planning.trials import Trial
+from sweeps.search.asks import AskLog
 from sweeps.search.objectives import Selection
 from sweeps.search.pruning import Pruner
-from sweeps.spaces import Configuration
-from sweeps.study import Budget
-from sweeps.trials import Trial
 
 __all__ = ["Context", "Reference"]
 

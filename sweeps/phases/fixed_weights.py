@@ -15,11 +15,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweeps.definition.resolved import Candidate
 from sweeps.phases.context import Context
 from sweeps.phases.static import static_candidate
 from sweeps.phases.units import Batch, Blocked, Unit
-from sweeps.resolved import Candidate
-from sweeps.trials import Trial
+from sweeps.planning.trials import Trial
 
 NAME = "fixed_weights"
 

@@ -19,17 +19,17 @@ from collections import deque
 from pathlib import Path
 
 from mtl_methods.loss_weighting.ls_course import course_text
-from sweeps.identity import derived_seed
-from sweeps.ledger import Record
-from sweeps.objective import objective
+from sweeps.definition.identity import derived_seed
+from sweeps.definition.resolved import Candidate
+from sweeps.definition.spaces import Configuration
+from sweeps.definition.study import MAX_SEEDS, Population
+from sweeps.folder.ledger import Record
 from sweeps.phases.context import Context
 from sweeps.phases.units import Batch, Blocked, Unit
-from sweeps.resolved import Candidate
+from sweeps.planning.trials import Trial
 from sweeps.search.designs import sobol_point
+from sweeps.search.objective import objective
 from sweeps.search.population import Line, Observation, first_generation, next_generation
-from sweeps.spaces import Configuration
-from sweeps.study import MAX_SEEDS, Population
-from sweeps.trials import Trial
 from trainables.checkpoint import handover_path
 
 NAME = "population"

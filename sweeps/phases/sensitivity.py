@@ -13,14 +13,14 @@ from typing import Any
 from mtl_methods import Need
 from mtl_methods.configuration import closest
 from mtl_methods.errors import FairsweepError
+from sweeps.definition.places import is_finite
+from sweeps.definition.resolved import TRAINING_PARAMETERS, Candidate, ResolvedStudy
+from sweeps.definition.spaces import Configuration, check_tasks
+from sweeps.definition.study import SensitivitySweep
 from sweeps.errors import StudyError
 from sweeps.phases.context import Context
 from sweeps.phases.units import Batch, Unit
-from sweeps.places import is_finite
-from sweeps.resolved import TRAINING_PARAMETERS, Candidate, ResolvedStudy
-from sweeps.spaces import Configuration, check_tasks
-from sweeps.study import SensitivitySweep
-from sweeps.trials import Trial
+from sweeps.planning.trials import Trial
 
 NAME = "sensitivity"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mtl_methods.registry import method_info
-from sweeps.resolved import SCALARISATION, Candidate
-from sweeps.spaces import Configuration, Space
-from sweeps.study import Constant, Setting
+from sweeps.definition.resolved import SCALARISATION, Candidate
+from sweeps.definition.spaces import Configuration, Space
+from sweeps.definition.study import Constant, Setting
 
 __all__ = ["static_candidate"]
 

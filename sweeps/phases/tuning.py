@@ -8,17 +8,17 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sweeps.asks import AskLog
-from sweeps.ledger import Record
-from sweeps.objective import objective
+from sweeps.definition.spaces import Configuration, Space
+from sweeps.folder.ledger import Record
 from sweeps.phases.units import Blocked, Unit
-from sweeps.samplers import SAMPLERS
+from sweeps.planning.trials import Trial
+from sweeps.search.asks import AskLog
 from sweeps.search.attempts import Attempt, Goal, SearchPlan
 from sweeps.search.designs import known_points
 from sweeps.search.front import chosen, nondominated
+from sweeps.search.objective import objective
 from sweeps.search.proposals import Asked, Proposals
-from sweeps.spaces import Configuration, Space
-from sweeps.trials import Trial
+from sweeps.search.samplers import SAMPLERS
 
 __all__ = ["Attempt", "Goal", "SearchPlan", "Tuning"]
 
@@ -29,9 +29,10 @@ _MOST_IN_VAIN = 20
 class Tuning(Unit):
     """The search of one method.
 
-    The points that the search has asked for so far (:class:`sweeps.asks.AskLog`) come first, then
-    new ones. The first points are those that the study gives, then the method's defaults as far as
-    the space holds them. A space with no more points than the budget is gone through once in full.
+    The points that the search has asked for so far (:class:`sweeps.search.asks.AskLog`) come first,
+    then new ones. The first points are those that the study gives, then the method's defaults as
+    far as the space holds them. A space with no more points than the budget is gone through in
+    full.
     Objectives are averaged over the seeds of a configuration before the sampler is told; a
     configuration of which any trial diverged or failed is told as failed, one of which any was
     stopped early as pruned, and neither is ever the best.

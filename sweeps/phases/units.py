@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from sweeps.ledger import Record
-from sweeps.trials import Trial
+from sweeps.folder.ledger import Record
+from sweeps.planning.trials import Trial
 
 __all__ = ["Batch", "Blocked", "Unit"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from sweeps.definition.resolved import SCALARISATION, Candidate
 from sweeps.phases.context import Context
 from sweeps.phases.static import static_candidate
 from sweeps.phases.units import Batch, Unit
-from sweeps.resolved import SCALARISATION, Candidate
-from sweeps.trials import Trial
+from sweeps.planning.trials import Trial
 
 NAME = "weight_sweep"
 

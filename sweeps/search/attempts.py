@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sweeps.ledger import Record
-from sweeps.objective import objective
+from sweeps.definition.spaces import Configuration
+from sweeps.definition.study import Budget, Sampler
+from sweeps.folder.ledger import Record
+from sweeps.planning.trials import Trial
+from sweeps.search.objective import objective
 from sweeps.search.proposals import Asked
 from sweeps.search.pruning import Pruner
-from sweeps.spaces import Configuration
-from sweeps.study import Budget, Sampler
-from sweeps.trials import Trial
 
 __all__ = ["Attempt", "Goal", "SearchPlan"]
 

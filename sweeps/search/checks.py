@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from mtl_methods.configuration import closest
+from sweeps.definition.resolved import Candidate, ResolvedStudy
+from sweeps.definition.study import MAX_TRIALS, Sampler, Scheduler, Simplex
 from sweeps.errors import StudyError
-from sweeps.resolved import Candidate, ResolvedStudy
-from sweeps.samplers import SAMPLERS, make_sampler
 from sweeps.search.designs import grid_size
 from sweeps.search.objectives import uses_reference
 from sweeps.search.pruning import SCHEDULERS
-from sweeps.study import MAX_TRIALS, Sampler, Scheduler, Simplex
+from sweeps.search.samplers import SAMPLERS, make_sampler
 
 __all__ = ["check_search"]
 

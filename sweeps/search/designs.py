@@ -13,8 +13,8 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeps.spaces import Dimension, Scalar, Space
-from sweeps.study import MAX_TRIALS, Sampler
+from sweeps.definition.spaces import Dimension, Scalar, Space
+from sweeps.definition.study import MAX_TRIALS, Sampler
 
 __all__ = ["GRID_POINTS", "grid_points", "grid_size", "known_points", "point_key", "sobol_point"]
 

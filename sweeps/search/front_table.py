@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.phases.tuning import Attempt, Tuning
-from sweeps.plan import Plan
+from sweeps.planning.plan import Plan
 from sweeps.search.front import chosen
 from sweeps.search.objectives import Objective
 from trainables.files import write_atomically

@@ -15,9 +15,9 @@ from typing import Any
 
 from mtl_methods.configuration import closest
 from sweeps.errors import StudyError
-from sweeps.ledger import Record
-from sweeps.objective import objective
-from sweeps.trials import Trial
+from sweeps.folder.ledger import Record
+from sweeps.planning.trials import Trial
+from sweeps.search.objective import objective
 from trainables.problem import Task
 
 __all__ = ["MEASURES", "Objective", "Selection", "make_objectives", "uses_reference"]

@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.designs import sobol
-from sweeps.identity import derived_seed
-from sweeps.spaces import simplex_weights
-from sweeps.study import Population
+from sweeps.definition.designs import sobol
+from sweeps.definition.identity import derived_seed
+from sweeps.definition.spaces import simplex_weights
+from sweeps.definition.study import Population
 
 __all__ = ["EXPLORERS", "Line", "Observation", "first_generation", "next_generation"]
 

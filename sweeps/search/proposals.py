@@ -10,11 +10,11 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeps.identity import derived_seed
-from sweeps.samplers import SAMPLERS, make_sampler
+from sweeps.definition.identity import derived_seed
+from sweeps.definition.spaces import Space
+from sweeps.definition.study import Sampler
 from sweeps.search.designs import point_key, sobol_point
-from sweeps.spaces import Space
-from sweeps.study import Sampler
+from sweeps.search.samplers import SAMPLERS, make_sampler
 
 if TYPE_CHECKING:
     import optuna

@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sweeps.study import Scheduler
+from sweeps.definition.study import Scheduler
 
 __all__ = ["SCHEDULERS", "Pruner"]
 

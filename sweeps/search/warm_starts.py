@@ -18,10 +18,10 @@ import yaml
 
 from mtl_methods.configuration import closest
 from mtl_methods.errors import FairsweepError
+from sweeps.definition.resolved import TRAINING_PARAMETERS, Candidate
+from sweeps.definition.spaces import Dimension, Scalar
+from sweeps.definition.study import Constant, NamedConfiguration, Simplex
 from sweeps.errors import StudyError
-from sweeps.resolved import TRAINING_PARAMETERS, Candidate
-from sweeps.spaces import Dimension, Scalar
-from sweeps.study import Constant, NamedConfiguration, Simplex
 from trainables.problem import Problem
 
 __all__ = ["paper_entries", "warm_starts"]

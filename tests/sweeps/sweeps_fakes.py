@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from sweeps.identity import derived_seed
-from sweeps.ledger import Ledger
-from sweeps.plan import Plan
-from sweeps.resolve import resolve
-from sweeps.resolved import ResolvedStudy
-from sweeps.study_file import parse_study, read_yaml
-from sweeps.trials import Trial
+from sweeps.definition.identity import derived_seed
+from sweeps.definition.resolve import resolve
+from sweeps.definition.resolved import ResolvedStudy
+from sweeps.definition.study_file import parse_study, read_yaml
+from sweeps.folder.ledger import Ledger
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 from trainables.record import FORMAT, record_path, write_record
 
 TINY = """

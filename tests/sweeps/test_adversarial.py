@@ -16,15 +16,15 @@ import torch
 import yaml
 from sweeps_fakes import TINY, execute, make_plan, resolved_study, resolved_text, study_data
 
-import sweeps.cli
-from sweeps.asks import AskLog
+import sweeps.commands.cli
+from sweeps.definition.places import check_mirror, check_server, mirror_file
+from sweeps.definition.resolve import resolve
+from sweeps.definition.study_file import parse_study, read_yaml
 from sweeps.errors import ResultsFolderError, StudyError
-from sweeps.ledger import Ledger
-from sweeps.logs import _Formatter
-from sweeps.places import check_mirror, check_server, mirror_file
-from sweeps.resolve import resolve
-from sweeps.results import read_manifest, stored_study
-from sweeps.study_file import parse_study, read_yaml
+from sweeps.folder.ledger import Ledger
+from sweeps.folder.results import read_manifest, stored_study
+from sweeps.running.logs import _Formatter
+from sweeps.search.asks import AskLog
 from trainables.checkpoint import best_checkpoint_path, checkpoint_path, load_checkpoint
 from trainables.data import DataCache
 from trainables.errors import CorruptFileError
@@ -399,6 +399,6 @@ def test_a_refusal_prints_nothing_that_a_terminal_obeys(
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["fairsweep", "check", str(path)])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     assert caught.value.code == 2
     assert "\x1b" not in capsys.readouterr().err

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from sweeps.allowance import allowance, used_up
-from sweeps.plan import PhaseCount
-from sweeps.runner import Outcome
+from sweeps.planning.plan import PhaseCount
+from sweeps.running.allowance import allowance, used_up
+from sweeps.running.runner import Outcome
 
 
 def test_a_run_is_asked_to_stop_when_its_time_is_up() -> None:

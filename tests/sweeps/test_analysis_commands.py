@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import sweeps.cli
+import sweeps.commands.cli
 
 Command = Callable[..., tuple[int, str, str]]
 PAPERS = Path(__file__).parents[1] / "data" / "papers"
@@ -20,7 +20,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def fairsweep(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fairsweep", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            sweeps.cli.main()
+            sweeps.commands.cli.main()
         out, err = capsys.readouterr()
         return int(caught.value.code or 0), out, err
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps import capacity
-from sweeps.capacity import capped, fitting, local_slots
+from sweeps.definition.study import Resources
 from sweeps.errors import StudyError
-from sweeps.study import Resources
+from sweeps.on_ray import capacity
+from sweeps.on_ray.capacity import capped, fitting, local_slots
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study, study_data
 
-import sweeps.cli
-from sweeps.ray_session import RaySession
-from sweeps.results import ResultsFolder
-from sweeps.trials import Trial
+import sweeps.commands.cli
+from sweeps.folder.results import ResultsFolder
+from sweeps.on_ray.ray_session import RaySession
+from sweeps.planning.trials import Trial
 from trainables.record import read_record, write_record
 
 
@@ -26,7 +26,7 @@ def fairsweep(
 ) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["fairsweep", *arguments])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     out, err = capsys.readouterr()
     return int(caught.value.code or 0), out, err
 
@@ -40,7 +40,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the seconds that figures take where the report is not what is tested."""
-    monkeypatch.setattr("sweeps.runner.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("sweeps.running.runner.write_report", lambda folder: folder / "report.html")
 
 
 def write_study(folder: Path, **changes: object) -> str:
@@ -71,8 +71,8 @@ def test_bad_input_is_one_sentence_and_code_2_before_ray(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
-    monkeypatch.setattr("sweeps.capacity.available_cpus", lambda: 4)
-    monkeypatch.setattr("sweeps.capacity.available_gpus", lambda: 0)
+    monkeypatch.setattr("sweeps.on_ray.capacity.available_cpus", lambda: 4)
+    monkeypatch.setattr("sweeps.on_ray.capacity.available_gpus", lambda: 0)
     path = write_study(tmp_path, **changes)
     results = tmp_path / "results"
     code, out, err = command(action, path, "--results", str(results))  # type: ignore[operator]
@@ -164,7 +164,7 @@ def test_check_counts_trials_and_runs_nothing(tmp_path: Path, command: object) -
 def test_check_for_a_cluster_does_not_ask_this_machine(
     tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.capacity.available_cpus", lambda: 4)
+    monkeypatch.setattr("sweeps.on_ray.capacity.available_cpus", lambda: 4)
     path = write_study(tmp_path, resources={"cpus_per_trial": 6, "concurrent": 3})
     arguments = ("check", path, "--results", str(tmp_path / "r"))
     assert command(*arguments)[0] == 2  # type: ignore[operator]
@@ -176,7 +176,7 @@ def test_check_for_a_cluster_does_not_ask_this_machine(
 def test_check_says_that_fewer_trials_fit_than_are_asked_for(
     tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.capacity.available_cpus", lambda: 4)
+    monkeypatch.setattr("sweeps.on_ray.capacity.available_cpus", lambda: 4)
     path = write_study(tmp_path, resources={"cpus_per_trial": 2, "concurrent": 7})
     code, out, err = command("check", path, "--results", str(tmp_path / "r"))  # type: ignore[operator]
     assert code == 0, err
@@ -259,7 +259,7 @@ def test_failed_trials_make_exit_code_3(
             lambda t: ("failed" if t.phase == last else "finished", 0.0),
         )
     # Failed trials are tried again; here they are taken as they are.
-    monkeypatch.setattr("sweeps.ledger.Ledger.forget_failures", lambda self: 0)
+    monkeypatch.setattr("sweeps.folder.ledger.Ledger.forget_failures", lambda self: 0)
     code, out, err = command(  # type: ignore[operator]
         "run", write_study(tmp_path), "--results", str(results)
     )
@@ -318,7 +318,9 @@ def test_what_was_left_out_or_replaced_is_said_and_left_out_makes_exit_code_3(
     assert expected in notices[0]
 
 
-@pytest.mark.parametrize("where", ["sweeps.study_file.load_study", "sweeps.runner.write_report"])
+@pytest.mark.parametrize(
+    "where", ["sweeps.definition.study_file.load_study", "sweeps.running.runner.write_report"]
+)
 def test_an_interrupt_outside_the_sweep_says_how_to_continue(
     where: str, tmp_path: Path, command: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,8 +351,8 @@ def test_a_sweep_that_ray_breaks_off_ends_with_a_sentence_and_code_3(
             breaks()
         yield RaySession(1, tmp_path)
 
-    monkeypatch.setattr("sweeps.ray_session.ray_session", session)
-    monkeypatch.setattr("sweeps.tuner.fit", breaks)
+    monkeypatch.setattr("sweeps.on_ray.ray_session.ray_session", session)
+    monkeypatch.setattr("sweeps.on_ray.tuner.fit", breaks)
     results = tmp_path / "r"
     code, out, err = command(  # type: ignore[operator]
         "run", write_study(tmp_path), "--results", str(results)
@@ -421,7 +423,7 @@ def test_version(command: object) -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['fairsweep', '--help']\n"
-        "from sweeps.cli import main\n"
+        "from sweeps.commands.cli import main\n"
         "try: main()\n"
         "except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'ray', 'optuna', 'pandas', 'pydantic'} & set(sys.modules)\n"

@@ -79,7 +79,13 @@ def cluster(environment):
 
 def start(folder: Path, address: str, environment: dict[str, str]) -> subprocess.Popen[str]:
     (folder / "study.yaml").write_text(STUDY, encoding="utf-8")
-    command = [sys.executable, "-c", "from sweeps.cli import main; main()", "run", "study.yaml"]
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps",
+        "run",
+        "study.yaml",
+    ]
     return subprocess.Popen(
         [*command, "--results", "results", "--address", address],
         cwd=folder,

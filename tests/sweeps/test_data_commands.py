@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import sweeps.cli
+import sweeps.commands.cli
 import trainables.datasets.routes as routes
-from sweeps.show import _presence
+from sweeps.commands.show import _presence
 from trainables.datasets import dataset
 
 
@@ -22,7 +22,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fairsweep", "data", *arguments])
         with pytest.raises(SystemExit) as caught:
-            sweeps.cli.main()
+            sweeps.commands.cli.main()
         out, err = capsys.readouterr()
         return int(caught.value.code or 0), out, err
 
@@ -78,7 +78,14 @@ def test_a_get_that_is_told_to_end_leaves_nothing(tmp_path: Path):
     client.chmod(0o755)
     root = tmp_path / "data"
     process = subprocess.Popen(
-        [sys.executable, "-c", "from sweeps.cli import main; main()", "data", "get", "mnist"],
+        [
+            sys.executable,
+            "-m",
+            "sweeps",
+            "data",
+            "get",
+            "mnist",
+        ],
         env={
             **os.environ,
             "PATH": f"{client.parent}:{os.environ['PATH']}",

@@ -14,8 +14,9 @@ import pytest
 import yaml
 from sweeps_fakes import execute, make_plan, resolved_study, study_data
 
-import sweeps.cli
-from sweeps.disk import (
+import sweeps.commands.cli
+from sweeps.errors import DiskFullError, ResultsFolderError, StudyError
+from sweeps.folder.disk import (
     DiskNeed,
     check_space,
     disk_need,
@@ -25,9 +26,8 @@ from sweeps.disk import (
     size,
     tidy_checkpoints,
 )
-from sweeps.errors import DiskFullError, ResultsFolderError, StudyError
-from sweeps.ledger import Ledger
-from sweeps.logs import _LogFile
+from sweeps.folder.ledger import Ledger
+from sweeps.running.logs import _LogFile
 from trainables.checkpoint import best_checkpoint_path, checkpoint_path, save_checkpoint
 from trainables.run import run_trial
 
@@ -77,7 +77,7 @@ def test_real_checkpoints_are_no_larger_than_expected(keep: str, tmp_path: Path)
     each = need(tmp_path / "other", keep).kept / 15
     assert 0.5 * each < written <= each
     record = (tmp_path / "ledger" / f"{trial.trial_id}.json").stat().st_size
-    from sweeps.disk import _record_bytes
+    from sweeps.folder.disk import _record_bytes
 
     assert 0.3 * _record_bytes(study) < record < 1.5 * _record_bytes(study)
 
@@ -109,13 +109,13 @@ def test_a_study_that_does_not_fit_is_refused_before_ray_and_before_a_folder(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
-    monkeypatch.setattr("sweeps.disk.shutil.disk_usage", lambda path: Usage(9e6, 8e6, 1e6))
+    monkeypatch.setattr("sweeps.folder.disk.shutil.disk_usage", lambda path: Usage(9e6, 8e6, 1e6))
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(study_data()), encoding="utf-8")
     results = tmp_path / "r"
     monkeypatch.setattr(sys, "argv", ["fairsweep", action, str(path), "--results", str(results)])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     out, err = capsys.readouterr()
     assert caught.value.code == 2
     assert "where 1 MB are free" in err
@@ -132,7 +132,7 @@ def test_check_says_what_will_be_written(
     arguments = ["fairsweep", "check", str(path), "--results", str(tmp_path / "r")]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert re.search(

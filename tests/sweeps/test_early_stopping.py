@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from sweeps_fakes import make_plan, resolved_study
 
-from sweeps.plan import Plan
+from sweeps.definition.study import Scheduler
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 from sweeps.search.pruning import SCHEDULERS, Pruner, bracket_shares
-from sweeps.study import Scheduler
-from sweeps.trials import Trial
 from trainables.record import FORMAT, record_path, write_record
 
 

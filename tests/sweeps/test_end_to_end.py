@@ -18,7 +18,7 @@ from sweeps_fakes import study_data
 
 pytestmark = pytest.mark.slow
 
-COMMAND = [sys.executable, "-c", "from sweeps.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "sweeps"]
 STUDY: dict[str, Any] = {
     "problem": {
         "name": "multi_digits",

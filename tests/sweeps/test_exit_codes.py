@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sweeps_fakes import execute, make_plan, resolved_study
 
-from sweeps.cli import _exit_code
-from sweeps.disk import disk_full
+from sweeps.commands.cli import _exit_code
 from sweeps.errors import ResultsFolderError, StudyError, SweepFailedError
-from sweeps.outcome import Outcome
-from sweeps.plan import PhaseCount
+from sweeps.folder.disk import disk_full
+from sweeps.planning.plan import PhaseCount
+from sweeps.running.outcome import Outcome
 
 
 def outcome(tmp_path: Path, ended: int, failed: int, stopped: int | None) -> Outcome:

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 from sweeps_fakes import make_plan, resolved_study
 
-import sweeps.cli
-from sweeps.flatness_table import COLUMNS
-from sweeps.searcher import PlanSearcher
+import sweeps.commands.cli
+from sweeps.commands.flatness_table import COLUMNS
+from sweeps.on_ray.searcher import PlanSearcher
 from trainables.checkpoint import best_checkpoint_path
 from trainables.data import DataCache
 from trainables.run import run_trial
@@ -31,7 +31,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def fairsweep(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["fairsweep", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
-            sweeps.cli.main()
+            sweeps.commands.cli.main()
         out, err = capsys.readouterr()
         return int(caught.value.code or 0), out, err
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sweeps_fakes import execute, make_plan, resolved_study
 
-from sweeps.identity import digest
-from sweeps.resolve import resolve
-from sweeps.study_file import load_study
+from sweeps.definition.identity import digest
+from sweeps.definition.resolve import resolve
+from sweeps.definition.study_file import load_study
 
 KNOWN = {
     "quickstart": (

@@ -11,12 +11,12 @@ import pytest
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study, write_fake_record
 
 from analysis.results import EPOCH_COLUMNS, TRIAL_COLUMNS
-from sweeps.asks import AskLog
 from sweeps.errors import ResultsFolderError
-from sweeps.ledger import Ledger
-from sweeps.plan import Plan
-from sweeps.tables import trial_rows, write_tables
-from sweeps.trials import Trial
+from sweeps.folder.ledger import Ledger
+from sweeps.folder.tables import trial_rows, write_tables
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
+from sweeps.search.asks import AskLog
 
 
 def first_trial(results: Path) -> tuple[Plan, Trial]:

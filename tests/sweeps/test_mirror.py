@@ -13,14 +13,14 @@ import optuna
 import pytest
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study
 
-import sweeps.cli
-from sweeps.dashboard import follow
+import sweeps.commands.cli
+from sweeps.commands.dashboard import follow
 from sweeps.errors import ResultsFolderError
-from sweeps.mirror import Mirror, mirror_prefix, mirrored, open_mirror
+from sweeps.folder.mirror import Mirror, mirror_prefix, mirrored, open_mirror
+from sweeps.folder.results import ResultsFolder
 from sweeps.phases.tuning import Tuning
-from sweeps.plan import Plan
-from sweeps.results import ResultsFolder
-from sweeps.trials import Trial
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 
 
 def some_bad(trial: Trial) -> tuple[str, float]:
@@ -99,7 +99,7 @@ def test_a_mirror_goes_on_where_it_was_and_may_be_lost(tmp_path: Path) -> None:
 def test_a_storage_that_fails_is_said_once_and_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sweeps.mirror._EVERY_SECONDS", 0.02)
+    monkeypatch.setattr("sweeps.folder.mirror._EVERY_SECONDS", 0.02)
 
     def fail(*_: object) -> None:
         raise RuntimeError("the database went away")
@@ -182,7 +182,7 @@ def test_the_dashboard_command_listens_on_the_loopback_interface(
     )
     monkeypatch.setattr(sys, "argv", ["fairsweep", "dashboard", str(folder), "--port", "8099"])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     assert caught.value.code == 0
     ((storage, host, port),) = served
     assert (host, port) == ("127.0.0.1", 8099)
@@ -196,7 +196,7 @@ def test_a_missing_dashboard_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "optuna_dashboard", None)
     monkeypatch.setattr(sys, "argv", ["fairsweep", "dashboard", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     assert caught.value.code == 2
     assert '".[dashboard]"' in capsys.readouterr().err
 

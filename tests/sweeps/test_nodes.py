@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import nodes
-from sweeps.disk import DiskNeed
 from sweeps.errors import ResultsFolderError, RunError
-from sweeps.nodes import Answer, Node, check_nodes, look
+from sweeps.folder.disk import DiskNeed
+from sweeps.on_ray import nodes
+from sweeps.on_ray.nodes import Answer, Node, check_nodes, look
 
 NODES = [Node("a", "10.0.0.1"), Node("b", "10.0.0.2")]
 

@@ -18,8 +18,8 @@ from sweeps_fakes import (
 
 from sweeps.errors import SweepFailedError
 from sweeps.phases.tuning import Tuning
-from sweeps.plan import Plan
-from sweeps.trials import Trial
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 
 
 def sizes(plan: Plan) -> dict[str, int]:

@@ -14,9 +14,12 @@ from sweeps_fakes import make_plan, resolved_study
 from test_early_stopping import write
 
 from mtl_methods import make_method
+from sweeps.definition.study import Population
 from sweeps.errors import StudyError
+from sweeps.folder.tables import write_tables
 from sweeps.phases.population import PopulationUnit
-from sweeps.plan import Plan
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 from sweeps.search.population import (
     Line,
     Observation,
@@ -24,9 +27,6 @@ from sweeps.search.population import (
     gaussian_process,
     next_generation,
 )
-from sweeps.study import Population
-from sweeps.tables import write_tables
-from sweeps.trials import Trial
 from trainables.checkpoint import handover_path
 
 # ------------------------------------------------------------------ rules

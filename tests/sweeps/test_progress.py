@@ -11,9 +11,9 @@ from rich.console import Console
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study
 
 from mtl_methods import Need
-from sweeps.estimate import relative_cost, study_seconds
-from sweeps.progress import Progress, duration, panel, trial_line
-from sweeps.trials import Trial
+from sweeps.planning.estimate import relative_cost, study_seconds
+from sweeps.planning.trials import Trial
+from sweeps.running.progress import Progress, duration, panel, trial_line
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import logging
 import pytest
 import ray._private.worker
 
-from sweeps.ray_words import messages_to_log
+from sweeps.on_ray.ray_words import messages_to_log
 
 RAYLET = """Raylet is terminated. Termination is unexpected. Last 20 lines of the Raylet logs:
     [state-dump] NodeManager

@@ -11,8 +11,8 @@ import pytest
 from sweeps_fakes import execute, make_plan, resolved_study
 
 from sweeps.errors import ResultsFolderError
-from sweeps.rebuild import rebuild
-from sweeps.results import ResultsFolder
+from sweeps.folder.rebuild import rebuild
+from sweeps.folder.results import ResultsFolder
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def copy(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         (folder / "notes.json").write_text(json.dumps(list(notes)))  # type: ignore[call-overload]
         return folder / "report.html"
 
-    monkeypatch.setattr("sweeps.rebuild.write_report", quick)
+    monkeypatch.setattr("sweeps.folder.rebuild.write_report", quick)
     return Path(shutil.copytree(finished, tmp_path / "copy"))
 
 

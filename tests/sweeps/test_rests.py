@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeps.rests import Rests
+from sweeps.on_ray.rests import Rests
 
 
 def started(rests: Rests, *names: str) -> None:
@@ -41,7 +41,7 @@ def test_no_rest_ends_before_all_actors_are_up() -> None:
 def test_patience_begins_with_the_first_actor_and_has_an_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sweeps.rests._PATIENCE_S", -1.0)
+    monkeypatch.setattr("sweeps.on_ray.rests._PATIENCE_S", -1.0)
     rests = Rests(2)
     assert rests.assembling
     rests.reported(("here", 1))

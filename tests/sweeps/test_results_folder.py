@@ -11,10 +11,10 @@ import pytest
 import yaml
 from sweeps_fakes import resolved_study
 
+from sweeps.definition.resolve import resolve
+from sweeps.definition.study_file import parse_study
 from sweeps.errors import ResultsFolderError
-from sweeps.resolve import resolve
-from sweeps.results import ResultsFolder, stored_study
-from sweeps.study_file import parse_study
+from sweeps.folder.results import ResultsFolder, stored_study
 
 
 def test_a_new_folder_is_described_before_any_trial(tmp_path: Path) -> None:

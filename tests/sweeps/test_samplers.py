@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from sweeps.samplers import SAMPLERS
+from sweeps.definition.spaces import Space
+from sweeps.definition.study import Choices, Range, Sampler
 from sweeps.search.designs import grid_points, grid_size, known_points, point_key, sobol_point
 from sweeps.search.proposals import Proposals
-from sweeps.spaces import Space
-from sweeps.study import Choices, Range, Sampler
+from sweeps.search.samplers import SAMPLERS
 
 LEARNING = ("tpe", "gp", "cmaes", "nsga2", "nsga3")
 INDEPENDENT = ("random", "qmc")

@@ -16,17 +16,17 @@ from sweeps_fakes import (
     write_fake_record,
 )
 
+from sweeps.definition.resolve import resolve
+from sweeps.definition.spaces import simplex_weights
+from sweeps.definition.study_file import parse_study
 from sweeps.errors import StudyError
 from sweeps.phases.tuning import Tuning
-from sweeps.plan import Plan
-from sweeps.resolve import resolve
-from sweeps.samplers import SAMPLERS
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 from sweeps.search.front import chosen, nondominated
 from sweeps.search.front_table import write_front
 from sweeps.search.objectives import MEASURES, make_objectives
-from sweeps.spaces import simplex_weights
-from sweeps.study_file import parse_study
-from sweeps.trials import Trial
+from sweeps.search.samplers import SAMPLERS
 
 SEVERAL: dict[str, Any] = {
     "objectives": ["CL.accuracy", "RR.mse"],
@@ -323,7 +323,7 @@ def test_papers_of_other_problems_say_nothing_but_what_they_say_of_all() -> None
 
 def test_every_paper_entry_names_methods_and_settings_that_exist() -> None:
     from mtl_methods.registry import method_info
-    from sweeps.resolved import TRAINING_PARAMETERS
+    from sweeps.definition.resolved import TRAINING_PARAMETERS
     from sweeps.search.warm_starts import paper_entries
     from trainables.problems import list_problems, make_problem
 

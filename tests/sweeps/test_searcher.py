@@ -14,13 +14,13 @@ import pytest
 from ray.tune.search import Searcher
 from sweeps_fakes import hashed_value, make_plan, resolved_study, write_fake_record
 
+from sweeps.definition.study import Resources
 from sweeps.errors import ResultsFolderError, SweepFailedError
-from sweeps.ledger import Record
-from sweeps.plan import Plan
-from sweeps.searcher import PlanSearcher, SweepStopper, TuneEvents
-from sweeps.study import Resources
-from sweeps.trials import Trial
-from sweeps.worker import REST
+from sweeps.folder.ledger import Record
+from sweeps.on_ray.searcher import PlanSearcher, SweepStopper, TuneEvents
+from sweeps.on_ray.worker import REST
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
 
 
 class Events:
@@ -176,7 +176,7 @@ def test_trials_begin_when_all_actors_are_up(tmp_path: Path) -> None:
 def test_the_first_actor_does_not_wait_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.rests._PATIENCE_S", -1.0)
+    monkeypatch.setattr("sweeps.on_ray.rests._PATIENCE_S", -1.0)
     plan, searcher, _events = make(tmp_path, 3)
     tune = FakeTune(searcher, tmp_path, 3, actors=1)
     tune.run()

@@ -11,7 +11,7 @@ import pytest
 from sweeps_fakes import execute, make_plan, resolved_study
 
 from sweeps.errors import StudyError
-from sweeps.tables import write_tables
+from sweeps.folder.tables import write_tables
 
 SWEEPS: list[dict[str, Any]] = [
     {"method": "fairgrad", "parameter": "alpha", "values": [0.5, 1.0, 4.0], "seeds": 3},

@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 from sweeps_fakes import resolved_study
 
-from sweeps.designs import lattice, sobol
+from sweeps.definition.designs import lattice, sobol
+from sweeps.definition.spaces import Space, simplex_weights
+from sweeps.definition.study import Constant, Sampler, Simplex
 from sweeps.search.designs import sobol_point
 from sweeps.search.proposals import Proposals
-from sweeps.spaces import Space, simplex_weights
-from sweeps.study import Constant, Sampler, Simplex
 
 
 def drawn(tasks: int, count: int) -> np.ndarray:

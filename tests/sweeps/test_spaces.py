@@ -10,10 +10,10 @@ import pytest
 from scipy import stats
 from sweeps_fakes import resolved_study
 
-from sweeps.designs import lattice, sobol, weight_points
+from sweeps.definition.designs import lattice, sobol, weight_points
+from sweeps.definition.spaces import Space, simplex_weights
+from sweeps.definition.study import Choices, Constant, Range, Simplex, WeightSweep
 from sweeps.errors import StudyError
-from sweeps.spaces import Space, simplex_weights
-from sweeps.study import Choices, Constant, Range, Simplex, WeightSweep
 
 TASKS = ("a", "b", "c")
 

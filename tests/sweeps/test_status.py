@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study, write_fake_record
 
-import sweeps.cli
-from sweeps.liveness import RunFacts, write_run
-from sweeps.results import ResultsFolder
-from sweeps.status import Status, StatusReader
-from sweeps.status_view import status_view
-from sweeps.trials import Trial
+import sweeps.commands.cli
+from sweeps.commands.status_view import status_view
+from sweeps.folder.liveness import RunFacts, write_run
+from sweeps.folder.results import ResultsFolder
+from sweeps.folder.status import Status, StatusReader
+from sweeps.planning.trials import Trial
 from trainables.heartbeat import Heartbeat
 
 
@@ -135,9 +135,9 @@ def test_looking_again_reads_only_what_is_new(
         reader = StatusReader(results)
         assert reader.read().ended == 10
         reads = []
-        original = sweeps.ledger.read_record
+        original = sweeps.folder.ledger.read_record
         monkeypatch.setattr(
-            "sweeps.ledger.read_record", lambda path: reads.append(path) or original(path)
+            "sweeps.folder.ledger.read_record", lambda path: reads.append(path) or original(path)
         )
         trial = plan.next()
         assert trial is not None
@@ -159,7 +159,7 @@ def test_json_is_for_machines(
     arguments = ["fairsweep", "status", str(folder), "--json", *(["--watch"] if watch else [])]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert not watch or out.count("\n") == 1
@@ -175,6 +175,6 @@ def test_what_is_no_results_folder_is_refused(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["fairsweep", "status", str(tmp_path)])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     assert caught.value.code == 2
     assert "no manifest.json" in capsys.readouterr().err

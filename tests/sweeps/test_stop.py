@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from sweeps_fakes import resolved_study
 
-import sweeps.cli
-from sweeps.liveness import RunFacts, is_locked, read_run, write_run
-from sweeps.results import ResultsFolder
-from sweeps.stop_file import ask_to_stop, clear_stop, watch_for_stop
-from sweeps.stopping import StopRequest
+import sweeps.commands.cli
+from sweeps.folder.liveness import RunFacts, is_locked, read_run, write_run
+from sweeps.folder.results import ResultsFolder
+from sweeps.running.stop_file import ask_to_stop, clear_stop, watch_for_stop
+from sweeps.running.stopping import StopRequest
 
 
 def stop(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["fairsweep", "stop", *arguments])
     with pytest.raises(SystemExit) as caught:
-        sweeps.cli.main()
+        sweeps.commands.cli.main()
     return int(caught.value.code or 0)
 
 

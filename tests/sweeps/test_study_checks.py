@@ -8,11 +8,11 @@ import pytest
 from sweeps_fakes import resolved_study
 
 from mtl_methods import Need, list_methods, list_transforms
+from sweeps.definition.resolve import resolve
+from sweeps.definition.study import Constant, Range
+from sweeps.definition.study_file import load_study, packaged_studies, parse_study
 from sweeps.errors import StudyError
-from sweeps.plan import Plan
-from sweeps.resolve import resolve
-from sweeps.study import Constant, Range
-from sweeps.study_file import load_study, packaged_studies, parse_study
+from sweeps.planning.plan import Plan
 
 
 def refusal(**changes: Any) -> str:
@@ -196,7 +196,7 @@ def test_identity_depends_on_what_is_computed_only() -> None:
 
 @pytest.mark.parametrize("name", list(packaged_studies()))
 def test_packaged_studies_are_valid(name: str, tmp_path: Any) -> None:
-    from sweeps.ledger import Ledger
+    from sweeps.folder.ledger import Ledger
 
     study = resolve(load_study(name))
     plan = Plan(study, Ledger(tmp_path / "ledger"), tmp_path / "search", extend=False)

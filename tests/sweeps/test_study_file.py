@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from sweeps_fakes import study_data
 
-from sweeps.errors import StudyError
-from sweeps.study import Choices, Constant, Range, parse_setting
-from sweeps.study_file import (
+from sweeps.definition.study import Choices, Constant, Range, parse_setting
+from sweeps.definition.study_file import (
     find_study,
     load_study,
     packaged_studies,
     parse_study,
     read_yaml,
 )
+from sweeps.errors import StudyError
 
 
 def refusal(**changes: Any) -> str:

@@ -10,12 +10,18 @@ from typing import Any
 import pytest
 from sweeps_fakes import execute, hashed_value, make_plan, resolved_study
 
-from sweeps.companions import companions
-from sweeps.plan import Plan
-from sweeps.resolve import resolve
-from sweeps.study_file import parse_study
-from sweeps.trackers import MlflowTracker, TensorboardTracker, Tracker, make_trackers, tracking
-from sweeps.trials import Trial
+from sweeps.definition.resolve import resolve
+from sweeps.definition.study_file import parse_study
+from sweeps.folder.trackers import (
+    MlflowTracker,
+    TensorboardTracker,
+    Tracker,
+    make_trackers,
+    tracking,
+)
+from sweeps.planning.plan import Plan
+from sweeps.planning.trials import Trial
+from sweeps.running.companions import companions
 from trainables.errors import MissingExtraError
 
 SMALL: dict[str, Any] = {

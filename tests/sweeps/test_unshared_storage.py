@@ -92,7 +92,13 @@ def test_the_node_that_does_not_see_the_folder_is_named(
     study = tmp_path / "study.yaml"
     study.write_text(STUDY, encoding="utf-8")
     results = tmp_path / "disk" / "results"
-    command = [sys.executable, "-c", "from sweeps.cli import main; main()", "run", str(study)]
+    command = [
+        sys.executable,
+        "-m",
+        "sweeps",
+        "run",
+        str(study),
+    ]
     done = subprocess.run(
         [*command, "--results", str(results), "--address", cluster],
         env=environment,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sweeps_fakes import make_plan, resolved_study
 
+from sweeps.definition.study import Resources
 from sweeps.errors import RunError
-from sweeps.searcher import PlanSearcher
-from sweeps.study import Resources
-from sweeps.watchdog import Stall, Watchdog, _kill, clear_signs, forget_signs, kill_worker
+from sweeps.on_ray.searcher import PlanSearcher
+from sweeps.on_ray.watchdog import Stall, Watchdog, _kill, clear_signs, forget_signs, kill_worker
 from trainables.heartbeat import Heartbeat, heartbeat_path, trace_path
 
 
@@ -35,7 +35,7 @@ class Killed:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
-    monkeypatch.setattr("sweeps.watchdog.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sweeps.on_ray.watchdog.time.monotonic", lambda: now[0])
     return now
 
 

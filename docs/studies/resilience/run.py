@@ -31,7 +31,7 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-FAIRSWEEP = [sys.executable, "-c", "from sweeps.cli import main; main()"]
+FAIRSWEEP = [sys.executable, "-m", "sweeps"]
 CLOCKS = {"train_seconds", "solve_seconds"}
 TIMED = {"seconds", "started", "ended", "host", "sha256", "epochs"}
 PATIENCE_S = 1200.0

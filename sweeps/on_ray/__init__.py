@@ -1,0 +1,1 @@
+"""Everything that knows Ray: its session, the searcher, the trainable, watchdog, nodes."""

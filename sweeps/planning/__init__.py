@@ -1,0 +1,1 @@
+"""Which trial comes next, given what has ended, and how long it all takes."""
