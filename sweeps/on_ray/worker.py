@@ -24,6 +24,9 @@ REST = "rest_s"
 """Key of a configuration, and of a result: the seconds between two reports of a rest."""
 
 _FIRST_REST = 0.02
+# All that the driver acts on. Tune keeps a history of whatever a trial reports, for every trial to
+# the end of the sweep; the whole rows are in the record.
+_REPORTED = ("epoch", "status", "objective", "done")
 
 
 class SweepTrainable(MTLTrainable):
@@ -47,7 +50,8 @@ class SweepTrainable(MTLTrainable):
     def step(self) -> dict[str, Any]:
         """Runs one epoch, or rests a little."""
         if self._rest_s is None:
-            return super().step()
+            result = super().step()
+            return {key: result[key] for key in _REPORTED if key in result}
         time.sleep(self._rest_s if self._rested else _FIRST_REST)
         self._rested = True
         return {REST: self._rest_s, "done": False}
