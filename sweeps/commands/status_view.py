@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sweeps.folder.status import Status
 from sweeps.running.progress import duration
-from sweeps.search.objective import describe_objective
+from sweeps.search.selection import describe_objective
 
 __all__ = ["status_view"]
 

@@ -13,7 +13,7 @@ from sweeps.definition.study import Population
 from sweeps.errors import StudyError
 from sweeps.phases.sensitivity import check_sensitivity
 from sweeps.search.checks import check_search
-from sweeps.search.objective import needs_reference
+from sweeps.search.selection import needs_reference
 from trainables.needs import SERVED_NEEDS, unserved_needs
 from trainables.selection import SELECTIONS
 

@@ -15,7 +15,6 @@ from mtl_methods.configuration import closest
 from mtl_methods.errors import FairsweepError, UnknownNameError
 from mtl_methods.registry import method_info
 from sweeps.definition.checks import check_resolved
-from sweeps.definition.designs import weight_points
 from sweeps.definition.resolved import (
     COURSE,
     SINGLE_TASK,
@@ -23,6 +22,7 @@ from sweeps.definition.resolved import (
     ResolvedStudy,
     training_settings,
 )
+from sweeps.definition.simplex import weight_points
 from sweeps.definition.spaces import Space, method_settings
 from sweeps.definition.study import Choices, Constant, MethodChoice, Range, Setting, Study
 from sweeps.errors import StudyError

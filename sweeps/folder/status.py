@@ -16,7 +16,7 @@ from typing import Any
 from sweeps.folder.ledger import Ledger, Record
 from sweeps.folder.liveness import RunFacts, is_locked, read_run
 from sweeps.folder.results import stored_study
-from sweeps.planning.plan import PhaseCount, Plan
+from sweeps.planning.plan import PhaseCount, PhaseTotals, Plan
 from sweeps.planning.trials import Trial
 from sweeps.running.progress import Progress
 from trainables.heartbeat import heartbeat_path, read_heartbeat
@@ -53,7 +53,7 @@ class RunningTrial:
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(PhaseTotals):
     """How a study stands.
 
     Attributes:
@@ -87,16 +87,6 @@ class Status:
     left: float
     left_out: list[str]
     damaged: list[str]
-
-    @property
-    def planned(self) -> int:
-        """Trials of the whole study."""
-        return sum(count.planned for count in self.phases.values())
-
-    @property
-    def ended(self) -> int:
-        """Trials that have ended."""
-        return sum(count.ended for count in self.phases.values())
 
     @property
     def complete(self) -> bool:

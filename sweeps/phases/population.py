@@ -28,8 +28,8 @@ from sweeps.phases.context import Context
 from sweeps.phases.units import Batch, Blocked, Unit
 from sweeps.planning.trials import Trial
 from sweeps.search.designs import sobol_point
-from sweeps.search.objective import objective
 from sweeps.search.population import Line, Observation, first_generation, next_generation
+from sweeps.search.selection import objective
 from trainables.checkpoint import handover_path
 
 NAME = "population"

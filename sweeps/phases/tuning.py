@@ -16,9 +16,9 @@ from sweeps.search.asks import AskLog
 from sweeps.search.attempts import Attempt, Goal, SearchPlan
 from sweeps.search.designs import known_points
 from sweeps.search.front import chosen, nondominated
-from sweeps.search.objective import objective
 from sweeps.search.proposals import Asked, Proposals
 from sweeps.search.samplers import SAMPLERS
+from sweeps.search.selection import objective
 
 __all__ = ["Attempt", "Goal", "SearchPlan", "Tuning"]
 

@@ -17,7 +17,7 @@ from sweeps.phases.context import Context
 from sweeps.phases.units import Unit
 from sweeps.planning.trials import Trial
 
-__all__ = ["PhaseCount", "Plan"]
+__all__ = ["PhaseCount", "PhaseTotals", "Plan"]
 
 
 @dataclass
@@ -33,6 +33,22 @@ class PhaseCount:
     planned: int = 0
     ended: int = 0
     left_out: int = 0
+
+
+class PhaseTotals:
+    """Sums over the phases of whatever has ``phases``: how far each is."""
+
+    phases: dict[str, PhaseCount]
+
+    @property
+    def planned(self) -> int:
+        """Trials of the whole study."""
+        return sum(count.planned for count in self.phases.values())
+
+    @property
+    def ended(self) -> int:
+        """Trials that have ended."""
+        return sum(count.ended for count in self.phases.values())
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeps.folder.ledger import Record
-from sweeps.planning.plan import PhaseCount
+from sweeps.planning.plan import PhaseCount, PhaseTotals
 from sweeps.planning.trials import Trial
 from sweeps.running.allowance import EXIT_OUT_OF_TIME
 
@@ -16,7 +16,7 @@ _EXIT_FAILED = 3
 
 
 @dataclass
-class Outcome:
+class Outcome(PhaseTotals):
     """How a run ended.
 
     Attributes:
@@ -46,16 +46,6 @@ class Outcome:
     report: Path | None = None
     abandoned: bool = False
     seconds: float = 0.0
-
-    @property
-    def planned(self) -> int:
-        """Trials of the whole study."""
-        return sum(count.planned for count in self.phases.values())
-
-    @property
-    def ended(self) -> int:
-        """Trials that have ended."""
-        return sum(count.ended for count in self.phases.values())
 
     @property
     def exit_code(self) -> int:

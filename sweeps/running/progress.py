@@ -18,7 +18,7 @@ from sweeps.phases.tuning import Tuning
 from sweeps.planning.estimate import variant_costs
 from sweeps.planning.plan import PhaseCount, Plan
 from sweeps.planning.trials import Trial
-from sweeps.search.objective import describe_objective, needs_reference, objective
+from sweeps.search.selection import describe_objective, needs_reference, objective
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

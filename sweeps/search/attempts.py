@@ -12,9 +12,9 @@ from sweeps.definition.spaces import Configuration
 from sweeps.definition.study import Budget, Sampler
 from sweeps.folder.ledger import Record
 from sweeps.planning.trials import Trial
-from sweeps.search.objective import objective
 from sweeps.search.proposals import Asked
 from sweeps.search.pruning import Pruner
+from sweeps.search.selection import objective
 
 __all__ = ["Attempt", "Goal", "SearchPlan"]
 

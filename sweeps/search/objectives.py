@@ -17,7 +17,7 @@ from mtl_methods.configuration import closest
 from sweeps.errors import StudyError
 from sweeps.folder.ledger import Record
 from sweeps.planning.trials import Trial
-from sweeps.search.objective import objective
+from sweeps.search.selection import objective
 from trainables.problem import Task
 
 __all__ = ["MEASURES", "Objective", "Selection", "make_objectives", "uses_reference"]

@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.definition.designs import sobol
 from sweeps.definition.identity import derived_seed
+from sweeps.definition.simplex import sobol
 from sweeps.definition.spaces import simplex_weights
 from sweeps.definition.study import Population
 

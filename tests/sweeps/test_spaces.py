@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sweeps_fakes import resolved_study
 
-from sweeps.definition.designs import lattice, sobol, weight_points
+from sweeps.definition.simplex import lattice, sobol, weight_points
 from sweeps.definition.spaces import Space, simplex_weights
 from sweeps.definition.study import Choices, Constant, Range, Simplex, WeightSweep
 from sweeps.errors import StudyError

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_cluster import Cluster
+from ray_cluster import VARIABLES, Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -142,12 +142,8 @@ def test_killed_damaged_and_continued_it_is_the_same_study(tmp_path: Path) -> No
 @pytest.fixture
 def misbehaving_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Two nodes of one processor each, whose workers know methods that raise and hang."""
-    for name, value in {
-        "PYTHONPATH": os.pathsep.join((str(HERE / "misbehaving"), str(ROOT))),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
-        "RAY_worker_niceness": "0",
-    }.items():
+    paths = os.pathsep.join((str(HERE / "misbehaving"), str(ROOT)))
+    for name, value in {**VARIABLES, "PYTHONPATH": paths}.items():
         monkeypatch.setenv(name, value)
     made = Cluster(dict(os.environ))
     yield made.address

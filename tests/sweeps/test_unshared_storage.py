@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_cluster import Cluster
+from ray_cluster import Cluster, cluster_environment
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 STUDY = """
 name: unshared
 problem: {name: toy, steps_per_epoch: 10}
@@ -30,19 +29,7 @@ selection: loss
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
-        "RAY_worker_niceness": "0",
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
+def cluster(tmp_path: Path) -> Iterator[str]:
     """Two nodes that share everything, and one that has another disk at ``tmp_path/disk``."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -53,11 +40,11 @@ def cluster(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
         or subprocess.run(try_it, capture_output=True, check=False).returncode
     ):
         pytest.skip("a node with another disk cannot be made here: that takes root")
-    made = Cluster(environment)
+    made = Cluster(cluster_environment())
     ray = f'"{sys.executable}" -m ray.scripts.scripts start --address {made.address} --num-cpus 1'
     node = subprocess.Popen(
         ["unshare", "-m", "sh", "-c", f"{mount} && exec {ray} --block"],
-        env=environment,
+        env=cluster_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -70,38 +57,34 @@ def cluster(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
         made.stop()
 
 
-def nodes_of(address: str, environment: dict[str, str]) -> int:
+def nodes_of(address: str) -> int:
     code = (
         "import ray, logging\n"
         f"ray.init(address={address!r}, logging_level=logging.ERROR, log_to_driver=False)\n"
         "print(sum(n['Alive'] for n in ray.nodes()))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=cluster_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return int(done.stdout.split()[-1])
 
 
-def test_the_node_that_does_not_see_the_folder_is_named(
-    tmp_path: Path, cluster: str, environment: dict[str, str]
-) -> None:
+def test_the_node_that_does_not_see_the_folder_is_named(tmp_path: Path, cluster: str) -> None:
     deadline = time.monotonic() + 120
-    while nodes_of(cluster, environment) < 3:
+    while nodes_of(cluster) < 3:
         assert time.monotonic() < deadline
         time.sleep(1.0)
     study = tmp_path / "study.yaml"
     study.write_text(STUDY, encoding="utf-8")
     results = tmp_path / "disk" / "results"
-    command = [
-        sys.executable,
-        "-m",
-        "sweeps",
-        "run",
-        str(study),
-    ]
+    command = [sys.executable, "-m", "sweeps", "run", str(study)]
     done = subprocess.run(
         [*command, "--results", str(results), "--address", cluster],
-        env=environment,
+        env=cluster_environment(),
         capture_output=True,
         text=True,
         timeout=240,

@@ -1,4 +1,4 @@
-"""What a search optimises: one number per trial, on validation, at the trial's best epoch.
+"""The number that a trial chooses its best epoch by, and that searches maximise by default.
 
 A trial records what its best epoch was chosen by under ``"selection"``, signed so that higher is
 better: the study's selection measure, or for a single-task model its headline metric. Searches
