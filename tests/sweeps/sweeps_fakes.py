@@ -35,6 +35,14 @@ resources: {concurrent: 2}
 Outcome = tuple[str, float]
 """Status and objective of a trial."""
 
+# the settings of a study that searches and does nothing else
+SEARCH_ONLY: dict[str, Any] = {
+    "baselines": None,
+    "selection": "loss",
+    "fixed_weights": None,
+    "weight_sweep": None,
+}
+
 
 def study_data(text: str = TINY, **changes: Any) -> dict[str, Any]:
     """A study as read from YAML, with top-level keys replaced; ``None`` removes one."""

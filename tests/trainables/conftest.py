@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
+from dataset_fakes import CONTENT
 from trainables_fakes import FAKES
 
+import trainables.datasets.catalogue as catalogue
 from mtl_methods import make_method
 from trainables.data import DataCache
+from trainables.datasets import DataFile, DataSet
 from trainables.spec import TrialSpec
 
 OPTIONS = {"tasks": "CL_RR", "train_pairs": 320, "validation_pairs": 200, "test_pairs": 200}
@@ -66,3 +71,15 @@ def make_spec():
         )
 
     return make
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A data set of two small files, in the catalogue."""
+    files = tuple(
+        DataFile(name, len(content), hashlib.sha256(content).hexdigest())
+        for name, content in CONTENT.items()
+    )
+    data = DataSet("tiny", "two files", "nobody", "none", files, ())
+    monkeypatch.setitem(catalogue._DATASETS, "tiny", data)
+    return data
