@@ -19,6 +19,7 @@ __all__ = [
     "limit_of",
     "minimise_nonnegative",
     "regularised",
+    "semidefinite",
 ]
 
 _GRACE = 4
@@ -31,6 +32,12 @@ _RIDGE = 1.5
 """What makes a rounded Gram matrix positive definite again, over √K times its precision: the norm
 of a symmetric matrix of independent errors is about 2√K times theirs, of which rounding to
 nearest uses a part."""
+
+_NOISE = 6.0
+"""Multiple of the precision by which leaving out eigenvalues may change an entry."""
+
+_GAP = 64.0
+"""Multiple of the precision that the other eigenvalues exceed where the rank is clear."""
 
 _SLACK = 2.0
 """Multiple of the precision up to which a slope counts as zero."""
@@ -92,6 +99,34 @@ def regularised(matrix: Vector, precision: float) -> Vector:
     raised = matrix.copy()
     diagonal = raised.ravel()[:: size + 1]
     diagonal *= 1.0 + _RIDGE * math.sqrt(size) * precision
+    return raised
+
+
+def semidefinite(matrix: Vector, precision: float) -> Vector:
+    """The matrix, or one within its precision that is semidefinite to the last digit of float64.
+
+    Where the rank of the gradients shows, the eigenvalues that rounding made of zeros become
+    zeros again: no entry changes by more than 6 times the precision. Where the eigenvalues
+    leave no gap the diagonal is raised, as in :func:`regularised`.
+
+    Args:
+        matrix: Symmetric, diagonal of order 1, shape (K, K).
+        precision: Accuracy of its entries.
+    """
+    if precision <= 64.0 * EPSILON:
+        return matrix
+    values, vectors = np.linalg.eigh(matrix)
+    parts = vectors * vectors
+    parts *= np.maximum(values, 0.0)
+    left_out = parts.cumsum(axis=1).max(axis=0)
+    first = int(np.searchsorted(left_out, _NOISE * precision))
+    if values[first] > _GAP * precision:
+        kept = vectors[:, first:]
+        without: Vector = (kept * values[first:]) @ kept.T
+        return without
+    raised = matrix.copy()
+    ridge = max(_RIDGE * math.sqrt(values.size) * precision, -2.0 * float(values[0]))
+    raised.ravel()[:: values.size + 1] += ridge
     return raised
 
 

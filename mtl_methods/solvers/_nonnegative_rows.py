@@ -7,16 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv, dpotrf, dpotrs
+from scipy.linalg.blas import dgemm
+from scipy.linalg.lapack import dposv, dpotrf, dtrtri
 
 from mtl_methods.solvers._gram import EPSILON, Vector
 from mtl_methods.solvers._nonnegative import (
     Mask,
     active_set,
-    independent,
-    limit_of,
     minimise_nonnegative,
-    regularised,
+    semidefinite,
 )
 
 __all__ = ["minimise_nonnegative_rows"]
@@ -24,36 +23,38 @@ __all__ = ["minimise_nonnegative_rows"]
 _FEW = 8
 """Size up to which problems are solved one by one: a first guess costs more than it saves."""
 
-_STEPS = (16, 48)
-"""Splitting steps before the first and the second solve on the supports they lead to."""
+_REGULAR = 1e-9
+"""What every pivot of independent gradients exceeds."""
 
-_PENALTIES = (0.1, 0.03)
-"""Penalty of these steps over the root of H's norm; small ones suit gradients that leave little
-room."""
+_COARSE = 64.0
+"""Multiple of the precision below which a pivot may be noise."""
+
+_STEPS_REGULAR: tuple[int, ...] = (8, 8, 8, 64)
+"""Splitting steps of the rounds for independent gradients."""
+
+_STEPS_DEPENDENT: tuple[int, ...] = (16, 16, 24, 32, 48)
+"""The same for dependent ones."""
+
+_PENALTY = 0.2
+"""First penalty of these steps for dependent gradients."""
+
+_CHANGE = 10.0
+"""Largest factor between the penalties of two rounds; one that is reached has not settled."""
 
 _RELAXATION = 1.8
 """Their relaxation; 1 is none, 2 is the Peaceman-Rachford splitting."""
 
-_REST = 6
-"""Unfinished problems that are not worth a second round of steps."""
+_EXCHANGES = 8
+"""Largest number of solves on supports after a round of steps."""
 
-_SHARE = 4
-"""A vanishing combination is looked for if more than one in so many problems is unfinished."""
+_REST = 2
+"""Unfinished problems that are not worth more steps."""
 
 _ROUNDED = 1e-13
-"""Slope that counts as zero on a support, relative to ``Σ|v_j|``."""
+"""Slope that counts as zero, relative to ``Σ|v_j|``."""
 
-_NEAR = 3e-3
-"""Squared norm of a convex combination of unit vectors from which a vanishing one is not near."""
-
-_EXCHANGES = (2, 6)
-"""Solves on supports after a round of steps, for dependent and for independent gradients."""
-
-_VANISHING = 8.0
-"""Multiple of the precision below which the squared norm of a combination is zero."""
-
-_REFINEMENTS = 3
-"""Solves with one factor in the closed form."""
+_PROXIMITY = 1e-12
+"""Weight of the distance to the last point in a solve on a support."""
 
 
 @dataclass
@@ -90,15 +91,18 @@ def minimise_nonnegative_rows(
 
     A few splitting steps (one product of all problems with one matrix each) lead close to the
     minimisers; the linear systems on the supports found there are solved together, which
-    finishes most problems. The rest takes more steps, then goes to :func:`active_set` from where
-    it stands, at a few exchanges each. Where many problems are left, gradients that leave no
-    direction without conflict are the usual reason: a ``λ >= 0`` with ``Hλ = 0`` then solves
-    those in closed form, see :func:`_by_vanishing`.
+    finishes most problems. The others exchange the indices that violate their sign conditions,
+    after more steps where they are many. The last few go to :func:`active_set` from where they
+    stand.
+
+    The steps' penalty decides how far they come. Where H is regular it is ``(det H)^(1/K)``, the
+    geometric mean of its curvatures; otherwise it follows the curvature that the last step met,
+    the change of the slopes over that of the points.
 
     Args:
         matrix: H, symmetric positive semidefinite up to rounding, unit diagonal, shape (K, K).
         origin: One u a row, shape (R, K).
-        precision: Accuracy of H's entries.
+        precision: Accuracy of H's entries, see :func:`semidefinite`.
 
     Returns:
         The minimisers, shape (R, K), and the number of linear systems solved.
@@ -124,136 +128,149 @@ def minimise_nonnegative_rows(
         return found * scale, solved
     if not numbers.size:
         return found, 0
-    regular = regularised(matrix, precision)
-    limit = max(_ROUNDED, limit_of(precision))
-    proximity = 0.1 * np.sqrt(precision) if precision > 64.0 * EPSILON else 1e-12
+    pivots = _pivots(matrix)
+    if pivots is None or float(pivots.min()) <= _COARSE * precision:
+        matrix = semidefinite(matrix, precision)
+        pivots = _pivots(matrix)
+        linear = -(unit @ matrix)
     linear = linear[numbers]
-    rows = _Rows(numbers, linear, np.abs(unit[numbers]).sum(axis=1), linear, linear, linear > 0.0)
-    regular_enough = independent(matrix, precision)
-    norm = float(np.abs(regular).sum(axis=1).max())
-    for steps, penalty in zip(_STEPS, _PENALTIES, strict=True):
-        _split(regular, rows, steps, penalty * math.sqrt(norm), first=steps == _STEPS[0])
-        for _ in range(_EXCHANGES[regular_enough]):
-            solved += rows.numbers.size
-            _solve_on_supports(regular, rows, found, limit, proximity)
+    sizes = np.abs(unit[numbers]).sum(axis=1)
+    rows = _Rows(numbers, linear, sizes, linear, linear, linear > 0.0)
+    rounds, penalty = _STEPS_DEPENDENT, _PENALTY
+    if pivots is not None:
+        rounds, penalty = _STEPS_REGULAR, math.exp(float(np.log(pivots).mean()))
+    for number, steps in enumerate(rounds):
+        penalty, settled = _split(matrix, rows, steps, penalty, first=not number)
+        last = number == len(rounds) - 1
+        if not last and (not settled or (pivots is None and not number)):
+            continue
+        for exchange in range(_EXCHANGES):
+            before = rows.numbers.size
+            solved += before
+            _solve_on_supports(matrix, rows, found)
             if not rows.numbers.size:
                 return found * scale, solved
-        if rows.numbers.size <= _REST or regular_enough:
-            break
-    if rows.numbers.size > count // _SHARE and not regular_enough:
-        solved += _by_vanishing(regular, rows, unit, found, max(limit, _VANISHING * precision))
+            slow = 2 * rows.numbers.size > before
+            if (not last and slow and rows.numbers.size > _REST) or (
+                exchange > 1 and rows.numbers.size == before
+            ):
+                break
     for position, row in enumerate(rows.numbers.tolist()):
-        right, point = rows.linear[position], rows.points[position]
-        if regular_enough:
-            minimum = minimise_nonnegative(
-                matrix, right, rows.free[position], point=point, precision=precision
-            )
-        else:
-            size_of = float(rows.sizes[position])
-            minimum = active_set(regular, right, point, limit=limit, scale=size_of)
+        minimum = active_set(
+            matrix,
+            rows.linear[position],
+            rows.points[position],
+            limit=_ROUNDED,
+            scale=float(rows.sizes[position]),
+        )
         found[row] = minimum.point
         solved += minimum.iterations
     return found * scale, solved
 
 
-def _split(matrix: Vector, rows: _Rows, steps: int, penalty: float, *, first: bool) -> None:
+def _pivots(matrix: Vector) -> Vector | None:
+    """Return the pivots of a regular matrix, or nothing if it is none."""
+    factor, info = dpotrf(matrix)
+    if info:
+        return None
+    pivots: Vector = factor.diagonal() ** 2
+    return pivots if float(pivots.min()) > _REGULAR else None
+
+
+def _split(
+    matrix: Vector, rows: _Rows, steps: int, penalty: float, *, first: bool
+) -> tuple[float, bool]:
     """Take splitting steps: one product with ``(H + ρ)^-1`` each.
 
     With the point ``max(h, 0)`` and the slope ``ρ max(-h, 0)`` packed in h, a step is
     ``h <- α (H + ρ)^-1 (b + ρ |h|) - α |h| / 2 + (1 - α / 2) h``.
+
+    Returns:
+        The penalty ρ for the next steps, for which h is left, and whether the curvature that it
+        is was met rather than bounded.
     """
     size = matrix.shape[0]
     system = matrix.copy()
     system.ravel()[:: size + 1] += penalty
-    turn = _RELAXATION * np.linalg.inv(system)
+    factor, info = dpotrf(system, 1)
+    while info:
+        system.ravel()[:: size + 1] += 9.0 * penalty
+        penalty *= 10.0
+        factor, info = dpotrf(system, 1)
+    root, _ = dtrtri(factor, 1)
+    turn = (_RELAXATION * root.T) @ root
     constant = rows.linear @ turn
     turn *= penalty
     turn.ravel()[:: size + 1] -= 0.5 * _RELAXATION
     state = constant.copy() if first else rows.state
-    size_of, product = np.empty_like(state), np.empty_like(state)
-    for _ in range(steps):
+    size_of = np.empty_like(state)
+    columns, columns_of = state.T, size_of.T
+    rest = 1.0 - 0.5 * _RELAXATION
+    for step in range(steps):
+        if step == steps - 1:
+            last = state.copy()
         np.abs(state, out=size_of)
-        np.matmul(size_of, turn, out=product)
-        state *= 1.0 - 0.5 * _RELAXATION
-        state += product
+        dgemm(1.0, turn, columns_of, rest, columns, 0, 0, 1)  # writes to state
         state += constant
-    rows.state = state
     rows.points = np.maximum(state, 0.0)
     rows.free = state > 0.0
+    slopes = np.minimum(state, 0.0)
+    moved = float(np.linalg.norm(rows.points - np.maximum(last, 0.0)))
+    turned = float(np.linalg.norm(slopes - np.minimum(last, 0.0)))
+    ratio = turned / moved if moved > 0.0 and turned > 0.0 else 1.0
+    change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
+    rows.state = rows.points + slopes / change
+    return penalty * change, change == ratio
 
 
-def _solve_on_supports(
-    matrix: Vector, rows: _Rows, found: Vector, limit: float, proximity: float
-) -> None:
+def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:
     """Minimise on the supports and drop the problems that this solves.
 
     The others exchange every index that violates its sign condition for the next time.
     """
-    points, free = rows.points, rows.free
-    right = rows.linear - (points * free) @ matrix
-    target = np.zeros_like(points)
+    free = rows.free
+    points = rows.points * free
+    right = rows.linear - points @ matrix
     system = matrix.copy()
-    system.ravel()[:: matrix.shape[0] + 1] += proximity
-    for row, mask in enumerate(free):
-        (index,) = mask.nonzero()
-        if index.size:
-            block = system.take(index, 0).take(index, 1)
-            _, change, _ = dposv(block, right[row].take(index))
-            target[row, index] = points[row].take(index) + change
+    system.ravel()[:: matrix.shape[0] + 1] += _PROXIMITY
+    target = points + _changes(system, right, free)
     slope = target @ matrix - rows.linear
-    bound = limit * (np.abs(target).sum(axis=1) + rows.sizes)[:, None]
+    bound = _ROUNDED * (np.abs(target).sum(axis=1) + rows.sizes)[:, None]
     inside = (target < 0.0) | (np.abs(slope) > bound)
-    wrong = np.where(free, inside, slope < -bound)
+    wrong = np.where(free, inside, slope < -bound).any(axis=1)
     found[rows.numbers] = target
     rows.free = np.where(free, target > 0.0, slope < -bound)
-    rows.keep(wrong.any(axis=1))
+    stays = (target >= 0.0).all(axis=1)
+    rows.points[stays] = target[stays]
+    rows.keep(wrong)
 
 
-def _by_vanishing(matrix: Vector, rows: _Rows, origin: Vector, found: Vector, limit: float) -> int:
-    """Solve problems by a convex combination λ with ``Hλ = 0``, if there is one.
-
-    Its gradients then span a subspace as a cone: whatever u leaves in it is cancelled by
-    ``y = z + t λ >= 0`` on the support S, with ``H_SS z = -(H u)_S`` and t large enough.
-
-    Args:
-        matrix: H.
-        rows: The unfinished problems; those that are solved are dropped.
-        origin: The u of all problems, shape (R, K).
-        found: The minimisers of all problems, written to.
-        limit: Slopes up to this, relative to ``Σ|v_j|``, are zero.
-
-    Returns:
-        The number of linear systems solved.
-    """
-    size = matrix.shape[0]
-    together = (rows.points + origin[rows.numbers]).sum(axis=0)
-    if together.min() < 0.0:
-        return 0
-    together /= together.sum()
-    if float(together @ matrix @ together) > _NEAR:
-        return 0
-    ones = np.ones(size)
-    hull = active_set(matrix + 1.0, ones, together, limit=max(_ROUNDED, 0.01 * limit), scale=1.0)
-    combination = hull.point / hull.point.sum()
-    if float(combination @ matrix @ combination) > limit:
-        return hull.iterations
-    (support,) = combination.nonzero()
-    factors = combination[support]
-    block = matrix[np.ix_(support, support)]
-    block.ravel()[:: support.size + 1] += max(1e-12, limit)
-    factor, info = dpotrf(block)
-    if info:
-        return hull.iterations
-    inner = np.zeros((rows.numbers.size, support.size))
-    columns = matrix[support]
-    for _ in range(_REFINEMENTS):
-        rest = rows.linear[:, support] - inner @ columns[:, support]
-        inner += dpotrs(factor, rest.T)[0].T
-    lift = np.maximum((-inner / factors).max(axis=1), 0.0)
-    points = np.zeros_like(rows.linear)
-    points[:, support] = np.maximum(inner + lift[:, None] * factors, 0.0)
-    slope = np.abs(points @ matrix - rows.linear).max(axis=1)
-    solves = slope <= limit * (points.sum(axis=1) + rows.sizes)
-    found[rows.numbers[solves]] = points[solves]
-    rows.keep(~solves)
-    return hull.iterations + 1
+def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
+    """Solve one linear system a row on its support; systems of one matrix are solved at once."""
+    count, size = free.shape
+    found = np.zeros((count, size))
+    packed = free.tobytes()
+    keys = [packed[first : first + size] for first in range(0, count * size, size)]
+    if 2 * len(set(keys)) <= count:
+        together: dict[bytes, list[int]] = {}
+        for row, key in enumerate(keys):
+            together.setdefault(key, []).append(row)
+        for members in together.values():
+            (index,) = free[members[0]].nonzero()
+            if index.size:
+                block = system.take(index, 0).take(index, 1)
+                _, solved, _ = dposv(block, right[members].take(index, 1).T)
+                found[np.ix_(members, index)] = solved.T
+        return found
+    columns, values = free.nonzero()[1], right[free]
+    ends = free.sum(axis=1).cumsum().tolist()
+    parts, begin = [], 0
+    for end in ends:
+        if end > begin:
+            index = columns[begin:end]
+            block = system.take(index, 0).take(index, 1)
+            parts.append(dposv(block.T, values[begin:end], 0, 1, 1)[1])
+        begin = end
+    if parts:
+        found[free] = np.concatenate(parts)
+    return found
