@@ -20,7 +20,13 @@ from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways, without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
-from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
+from mtl_methods.exact_gram import (
+    FactoredGradients,
+    GramPlan,
+    Workspace,
+    backward_combining,
+    factored_gradients,
+)
 
 __all__ = ["Combination", "GradientCombination", "GradientWeighting", "GramWeighting"]
 
@@ -113,14 +119,49 @@ class GradientWeighting(Method):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         """One step on the losses ``coefficients[k] * losses[k]`` (a composition), or the losses."""
+        if coefficients is None and self._in_one_pass(inputs):
+            return
         gradients = self._differentiate(inputs)
+        how = self._decide(gradients, inputs, coefficients)
+        self._write(gradients, how, self._head_factors, inputs)
+
+    def _in_one_pass(self, inputs: StepInputs) -> bool:
+        """The whole step in one backward pass, where gradients on features allow it."""
+        features = inputs.features
+        if (
+            self.gradients_on != "features"
+            or self.head_weighting != "unit"
+            or features is None
+            or len(features) != 1
+        ):
+            return False
+        feature = features[0]
+
+        def combine(by_task: list[Tensor | None]) -> Tensor:
+            self._gradients.take(features, [by_task], [], scale=inputs.grad_scale)
+            self._check_used("the features given")
+            how = self._decide(self._gradients, inputs, None)
+            combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
+            self._gradients.release()
+            return (combined.view(feature.shape) * inputs.grad_scale).to(feature.dtype)
+
+        return backward_combining(
+            inputs.losses, feature, inputs.heads, combine, scale=inputs.grad_scale
+        )
+
+    def _decide(
+        self,
+        gradients: TaskGradients | FactoredGradients,
+        inputs: StepInputs,
+        coefficients: NDArray[np.float64] | None,
+    ) -> Tensor | NDArray[np.float64]:
+        """Finds the combined gradient (m,) or the weights (K,), and what heads are to get."""
         started = time.perf_counter()
         raw = gradients.rows
         self.precision = torch.finfo(raw.dtype).eps
         raw_gram = gradients.gram()
         if not np.isfinite(raw_gram).all():
-            self._write_overflow(gradients, raw_gram, inputs)
-            return
+            return self._overflow(raw_gram, inputs)
         if coefficients is None:
             matrix, gram = raw, raw_gram
             scales = np.ones(len(inputs.tasks))
@@ -150,7 +191,7 @@ class GradientWeighting(Method):
         self._head_factors = (
             scales if same is None or self.head_weighting == "unit" else same * scales
         )
-        self._write(gradients, how, self._head_factors, inputs)
+        return how
 
     def _check_range(
         self, weights: NDArray[np.float64], dtype: torch.dtype, tasks: Sequence[str]
@@ -180,9 +221,12 @@ class GradientWeighting(Method):
                 inputs.losses, inputs.shared, inputs.heads, scale=inputs.grad_scale
             )
             what = "a shared parameter"
+        self._check_used(what)
+        return self._gradients
+
+    def _check_used(self, what: str) -> None:
         if not any(self._gradients.used):
             raise TaskError(f"{self.name}: no loss of the step depends on {what}")
-        return self._gradients
 
     def _write(
         self,
@@ -217,19 +261,14 @@ class GradientWeighting(Method):
         if roots:
             torch.autograd.backward(roots, seeds)
 
-    def _write_overflow(
-        self,
-        gradients: TaskGradients | FactoredGradients,
-        gram: NDArray[np.float64],
-        inputs: StepInputs,
-    ) -> None:
+    def _overflow(self, gram: NDArray[np.float64], inputs: StepInputs) -> NDArray[np.float64]:
         """A gradient is not finite: an error, or under loss scaling a step the scaler will skip."""
         row = int(np.flatnonzero(~np.isfinite(gram.diagonal()))[0])
         if inputs.grad_scale == 1.0:
             raise NonFiniteGradientError(inputs.tasks[row])
         self._event("overflow", "gradients overflowed under loss scaling; the scaler skips it")
-        ones = np.ones(len(inputs.tasks))
-        self._write(gradients, ones, ones, inputs)
+        self._head_factors = np.ones(len(inputs.tasks))
+        return self._head_factors
 
 
 class GradientCombination(GradientWeighting):

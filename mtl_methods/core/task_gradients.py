@@ -139,9 +139,31 @@ class TaskGradients:
                 return self.compute(
                     losses, features, heads, leaves_behind_targets=True, scale=scale
                 )
+        by_feature, heads_found = found
+        return self.take(features, by_feature, heads_found, scale=scale)
+
+    def take(
+        self,
+        features: Sequence[Tensor],
+        by_feature: Sequence[Sequence[Tensor | None]],
+        heads: list[HeadGradient],
+        *,
+        scale: float = 1.0,
+    ) -> Tensor:
+        """Takes gradients on features that are known already.
+
+        Args:
+            features: The shared features.
+            by_feature: For each of them the gradient of each task, ``None`` for none.
+            heads: The gradient of each task on its heads.
+            scale: See :meth:`compute`.
+
+        Returns:
+            The gradient matrix, shape (K, m), m the number of elements of all features.
+        """
         self.targets = tuple(features)
-        self.rows = self._matrix(len(losses))
-        by_feature, self.heads = found
+        self.heads = heads
+        self.rows = self._matrix(len(by_feature[0]))
         self.used = [any(g is not None for g in gradients) for gradients in by_feature]
         columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
         for column, gradients in zip(columns, by_feature, strict=True):
@@ -152,7 +174,7 @@ class TaskGradients:
             whole = len(present) == len(column) and column.is_contiguous()
             if whole and given[0].dtype == column.dtype:
                 torch.stack(given, out=column.view(len(given), *given[0].shape))
-            else:
+            elif given:
                 torch._foreach_copy_(
                     [column[i] for i in present], [gradient.reshape(-1) for gradient in given]
                 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from mtl_methods.core.head_gradient import HeadGradient
-from mtl_methods.exact_gram.seeds import head_pass
+from mtl_methods.core.writing import one_root
+from mtl_methods.exact_gram.seeds import Seeds, head_pass, reading
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
 
-__all__ = ["feature_gradients"]
+__all__ = ["backward_combining", "feature_gradients"]
 
 
 def feature_gradients(
@@ -50,6 +52,60 @@ def feature_gradients(
     nothing: list[Tensor | None] = [None] * len(losses)
     edges = [position.get((feature.grad_fn, feature.output_nr)) for feature in features]
     return [nothing if edge is None else seeds.by_edge[edge] for edge in edges], head_gradients
+
+
+def backward_combining(
+    losses: Sequence[Tensor],
+    feature: Tensor,
+    heads: Sequence[Tensor] | None,
+    combine: Callable[[list[Tensor | None]], Tensor],
+    *,
+    scale: float = 1.0,
+) -> bool:
+    """One backward pass of all losses; where they meet, one gradient goes on in place of their sum.
+
+    Heads receive the gradient of their own loss. The pass rests at the feature until ``combine``
+    has decided, so that nothing is differentiated, kept or copied twice. If it raises, heads have
+    no gradient afterwards, as before.
+
+    Args:
+        losses: K scalar losses.
+        feature: The shared features.
+        heads: The leaves that count as heads; ``None`` for every leaf before the features.
+        combine: From the gradient of each task on the feature, times ``scale``, ``None`` where
+            there is none, to the gradient that goes on, in the feature's shape and type.
+        scale: Factor on the losses.
+
+    Returns:
+        ``False`` if nothing was done, since the pass would not have this result: heads have nodes
+        in common, leaves that are not wanted, or gradients already; the feature has hooks, which
+        are to act on the combined gradient; or it lives where tasks may run on several streams.
+    """
+    if feature.grad_fn is None or feature.device.type != "cpu":
+        return False
+    if feature._backward_hooks or feature.retains_grad:
+        return False
+    trunk = _separate_heads(losses, (feature,), None)
+    if trunk is None or len(trunk.edges) != 1:
+        return False
+    leaves = [leaf for own in trunk.private_leaves for leaf in own]
+    wanted = None if heads is None else {id(head) for head in heads}
+    if any(
+        leaf.grad is not None or (wanted is not None and id(leaf) not in wanted) for leaf in leaves
+    ):
+        return False
+    seeds = Seeds(1, len(losses))
+    above = [loss for loss in losses if loss.requires_grad]
+    roots, root_seeds = one_root(above, [scale] * len(above))
+    rest = feature.register_hook(lambda _: combine(seeds.by_edge[0]))  # type: ignore[no-untyped-call]
+    with reading(trunk, seeds), rest:
+        try:
+            torch.autograd.backward(roots, root_seeds)
+        except BaseException:
+            for leaf in leaves:
+                leaf.grad = None
+            raise
+    return True
 
 
 def _separate_heads(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from mtl_methods.core.head_gradient import HeadGradient
 from mtl_methods.core.writing import one_root
 from mtl_methods.exact_gram.trunk import Trunk
 
-__all__ = ["Seeds", "head_pass"]
+__all__ = ["Seeds", "head_pass", "reading"]
 
 
 class Seeds:
@@ -76,12 +77,9 @@ def head_pass(
     gradients: Sequence[Tensor | None] = ()
     entered = {edge for _, slots, _ in trunk.entries for _, edge in slots}
     if above and (flat or entered):
-        handles = [
-            node.register_hook(_reader(seeds, slots, task)) for node, slots, task in trunk.entries
-        ]
-        try:
-            wanted: list[Any] = [*flat, *(trunk.edges[edge] for edge in sorted(entered))]
-            roots, root_seeds = one_root(above, [scale] * len(above))
+        wanted: list[Any] = [*flat, *(trunk.edges[edge] for edge in sorted(entered))]
+        roots, root_seeds = one_root(above, [scale] * len(above))
+        with reading(trunk, seeds):
             gradients = torch.autograd.grad(
                 roots,
                 wanted,
@@ -89,15 +87,25 @@ def head_pass(
                 retain_graph=len(trunk.edges) > 1,  # one edge may lie below another
                 allow_unused=True,
             )
-        finally:
-            for handle in handles:
-                handle.remove()
     heads, start = [], 0
     for leaves in trunk.private_leaves:
         end = start + len(leaves)
         heads.append(HeadGradient(leaves, tuple(gradients[start:end])))
         start = end
     return seeds, heads
+
+
+@contextmanager
+def reading(trunk: Trunk, seeds: Seeds) -> Iterator[None]:
+    """What backward passes hand to the trunk is added to the seeds, task by task."""
+    handles = [
+        node.register_hook(_reader(seeds, slots, task)) for node, slots, task in trunk.entries
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _reader(

@@ -6,9 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
@@ -20,6 +18,7 @@ from mtl_methods.errors import NonFiniteLossError, TaskError
 __all__ = ["FAMO"]
 
 _BETA_1, _BETA_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8  # Adam's published defaults
+_MOVING = ("logits", "first_moment", "second_moment", "updates")
 
 
 class FAMO(LossWeighting):
@@ -113,7 +112,7 @@ class FAMO(LossWeighting):
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``c z_k / D_k``, shape (K,)."""
         distances = self._distances(inputs.tasks, inputs.values.tolist())
-        logs = dict(zip(inputs.tasks, np.log(distances).tolist(), strict=True))
+        logs = dict(zip(inputs.tasks, map(math.log, distances), strict=True))
         if self.state["pending"]:
             if self.update_from == "next_batch":
                 self._judge(logs)
@@ -123,11 +122,12 @@ class FAMO(LossWeighting):
                     "the logits did not move because after_step was not called",
                 )
         self.state["pending"] = logs
-        logits = self.state["logits"].numpy()
+        logits = self.state["logits"].tolist()
         if inputs.tasks != self.tasks:
-            logits = logits[inputs.index.numpy()]
-        shares = _softmax(logits) / distances
-        return torch.from_numpy(shares / shares.sum())
+            logits = [logits[k] for k in inputs.index.tolist()]
+        shares = [z / d for z, d in zip(_softmax(logits), distances, strict=True)]
+        total = math.fsum(shares)
+        return torch.tensor([share / total for share in shares], dtype=torch.float64)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Moves the logits by the losses of the same batch after the optimiser's step.
@@ -146,13 +146,13 @@ class FAMO(LossWeighting):
         for task, value in zip(tasks, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(task, value)
-        logs = np.log(self._distances(tasks, values)).tolist()
+        logs = map(math.log, self._distances(tasks, values))
         self._judge(dict(zip(tasks, logs, strict=True)))
 
-    def _distances(self, tasks: Sequence[str], values: Sequence[float]) -> NDArray[np.float64]:
-        distances = np.array(values) - self.loss_floor
-        if not (distances > 0.0).all():
-            worst = int(distances.argmin())
+    def _distances(self, tasks: Sequence[str], values: Sequence[float]) -> list[float]:
+        distances = [value - self.loss_floor for value in values]
+        if min(distances) <= 0.0:
+            worst = distances.index(min(distances))
             raise TaskError(
                 f"famo: the loss of task {tasks[worst]!r} is {values[worst]:g}, it must be above "
                 f"loss_floor = {self.loss_floor:g}; lower loss_floor to a bound of all losses"
@@ -160,35 +160,34 @@ class FAMO(LossWeighting):
         return distances
 
     def _judge(self, logs: Mapping[str, float]) -> None:
-        """Moves the logits of the tasks of the pending step whose logarithm after it is known."""
+        """Moves the logits; plain numbers, since arrays of a few tasks cost more than they save."""
         before: dict[str, float] = self.state["pending"]
         self.state["pending"] = {}
-        tasks = [task for task in before if task in logs]
-        if not tasks:
+        rows = [k for k, task in enumerate(self.tasks) if task in before and task in logs]
+        if not rows:
             return
-        everything = len(tasks) == len(self.tasks)
-        index = slice(None) if everything else [self.tasks.index(task) for task in tasks]
-        change = np.array([before[task] - logs[task] for task in tasks])
-        logits = self.state["logits"].numpy()
-        shares = _softmax(logits[index])
-        gradient = shares * (change - shares @ change) + self.gamma * logits[index]
-        if self.logit_optimizer == "sgd":
-            logits[index] -= self.w_lr * gradient
-            return
-        first, second, updates = (
-            self.state[key].numpy()[index] for key in ("first_moment", "second_moment", "updates")
-        )
-        updates = updates + 1.0
-        first = _BETA_1 * first + (1.0 - _BETA_1) * gradient
-        second = _BETA_2 * second + (1.0 - _BETA_2) * gradient * gradient
-        root = np.sqrt(second / (1.0 - _BETA_2**updates)) + _ADAM_EPSILON
-        logits[index] -= self.w_lr * first / (1.0 - _BETA_1**updates) / root
-        for key, value in (("first_moment", first), ("second_moment", second)):
-            self.state[key].numpy()[index] = value
-        self.state["updates"].numpy()[index] = updates
+        state = {key: self.state[key].tolist() for key in _MOVING}
+        logits, first, second, updates = state.values()
+        tasks = [self.tasks[k] for k in rows]
+        change = [before[task] - logs[task] for task in tasks]
+        shares = _softmax([logits[k] for k in rows])
+        mean = math.fsum(z * c for z, c in zip(shares, change, strict=True))
+        for k, share, moved in zip(rows, shares, change, strict=True):
+            gradient = share * (moved - mean) + self.gamma * logits[k]
+            if self.logit_optimizer == "sgd":
+                logits[k] -= self.w_lr * gradient
+                continue
+            updates[k] += 1.0
+            first[k] = _BETA_1 * first[k] + (1.0 - _BETA_1) * gradient
+            second[k] = _BETA_2 * second[k] + (1.0 - _BETA_2) * gradient * gradient
+            root = math.sqrt(second[k] / (1.0 - _BETA_2 ** updates[k])) + _ADAM_EPSILON
+            logits[k] -= self.w_lr * first[k] / (1.0 - _BETA_1 ** updates[k]) / root
+        for key, numbers in state.items():
+            self.state[key] = torch.tensor(numbers, dtype=torch.float64)
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max())
-    shares: NDArray[np.float64] = powers / powers.sum()
-    return shares
+def _softmax(logits: Sequence[float]) -> list[float]:
+    largest = max(logits)
+    powers = [math.exp(logit - largest) for logit in logits]
+    total = math.fsum(powers)
+    return [power / total for power in powers]

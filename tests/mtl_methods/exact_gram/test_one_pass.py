@@ -1,0 +1,179 @@
+"""Gradients on features in one backward pass write what two passes write, and as carefully."""
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_methods import make_method
+from mtl_methods.errors import NonFiniteGradientError, TaskError
+
+METHODS = ("mgda", "fairgrad", "cagrad", "upgrad", "pcgrad", "graddrop", "moco")
+
+
+class Stage:
+    """A trunk, three heads of two leaves each, and losses of different sizes."""
+
+    def __init__(self):
+        torch.manual_seed(5)
+        self.trunk = nn.Sequential(nn.Linear(6, 8), nn.Tanh())
+        self.heads = nn.ModuleList(nn.Linear(8, 2) for _ in range(3))
+        self.inputs = torch.randn(4, 6)
+
+    def forward(self):
+        features = self.trunk(self.inputs)
+        losses = {
+            f"t{k}": (head(features) - k).square().mean() * 10.0**k
+            for k, head in enumerate(self.heads)
+        }
+        return features, losses
+
+    def leaves(self):
+        return [*self.trunk.parameters(), *self.heads.parameters()]
+
+    def gradients(self):
+        found = [None if leaf.grad is None else leaf.grad.clone() for leaf in self.leaves()]
+        for leaf in self.leaves():
+            leaf.grad = None
+        return found
+
+
+def make(name):
+    method = make_method(name, gradients_on="features")
+    method.setup(("t0", "t1", "t2"))
+    method.seed(0)
+    return method
+
+
+def passes(monkeypatch, method, stage, *, watched=False, **extra):
+    """Gradients of a step, and how often autograd went through a part of the graph."""
+    calls = []
+    for name in ("grad", "backward"):
+        original = getattr(torch.autograd, name)
+
+        def counted(*args, original=original, **kwargs):
+            calls.append(1)
+            return original(*args, **kwargs)
+
+        monkeypatch.setattr(torch.autograd, name, counted)
+    features, losses = stage.forward()
+    if watched:  # a hook is to see the combined gradient alone: that takes two passes
+        features.register_hook(lambda gradient: None)
+    method.backward(losses, stage.trunk.parameters(), features=features, **extra)
+    monkeypatch.undo()
+    return stage.gradients(), len(calls)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+def test_one_pass_writes_what_two_write(monkeypatch, name, scale):
+    stage = Stage()
+    one, two = make(name), make(name)
+    for _ in range(2):
+        whole, single = passes(monkeypatch, one, stage, grad_scale=scale)
+        parts, several = passes(monkeypatch, two, stage, watched=True, grad_scale=scale)
+        assert (single, several) == (1, 2)
+        for a, b in zip(whole, parts, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * scale)
+        if one.weights is not None:
+            torch.testing.assert_close(one.weights, two.weights)
+        assert (one.last_step.gram == two.last_step.gram).all()
+
+
+def test_gradients_that_are_there_already_are_added_to(monkeypatch):
+    stage = Stage()
+    once, _ = passes(monkeypatch, make("fairgrad"), stage)
+    for leaf in stage.leaves():
+        leaf.grad = torch.ones_like(leaf)
+    twice, calls = passes(monkeypatch, make("fairgrad"), stage)
+    assert calls == 2
+    for a, b in zip(twice, once, strict=True):
+        torch.testing.assert_close(a, b + 1.0)
+
+
+def test_heads_that_are_not_wanted_get_nothing(monkeypatch):
+    stage = Stage()
+    all_heads, _ = passes(monkeypatch, make("fairgrad"), stage)
+    wanted = stage.heads[1].parameters()
+    some, calls = passes(monkeypatch, make("fairgrad"), stage, heads=wanted)
+    assert calls == 2
+    for a, b in zip(some[:2], all_heads[:2], strict=True):
+        torch.testing.assert_close(a, b)
+    assert [gradient is None for gradient in some[2:]] == [True, True, False, False, True, True]
+
+
+def test_a_weight_that_head_and_trunk_share_gets_both():
+    stage = Stage()
+    square = nn.Linear(8, 8, bias=False)
+
+    def losses(features, weight):
+        first = stage.heads[0](features).square().mean()
+        return first, nn.functional.linear(features, weight).square().mean()
+
+    features = square(stage.trunk(stage.inputs))
+    method = make_method("fairgrad", gradients_on="features")
+    given = dict(zip(("t0", "t1"), losses(features, square.weight), strict=True))
+    method.backward(given, [*stage.trunk.parameters(), square.weight], features=features)
+    found = square.weight.grad.clone()
+
+    square.weight.grad = None
+    features = square(stage.trunk(stage.inputs))
+    below = losses(features, square.weight.detach())
+    above = losses(features.detach(), square.weight)
+    (sum(w * loss for w, loss in zip(method.weights, below, strict=True)) + sum(above)).backward()
+    torch.testing.assert_close(found, square.weight.grad)
+
+
+def test_nothing_is_written_where_a_gradient_is_not_finite():
+    stage = Stage()
+    features, losses = stage.forward()
+    losses["t1"] = losses["t1"] + (features.sum() * 0.0).sqrt() * 0.0
+    with pytest.raises(NonFiniteGradientError, match="t1"):
+        make("fairgrad").backward(losses, stage.trunk.parameters(), features=features)
+    assert all(gradient is None for gradient in stage.gradients())
+
+
+def test_nothing_is_written_where_the_method_refuses(monkeypatch):
+    stage = Stage()
+    method = make("fairgrad")
+
+    def refuse(*_):
+        raise TaskError("no")
+
+    monkeypatch.setattr(method, "combine", refuse)
+    features, losses = stage.forward()
+    with pytest.raises(TaskError, match="no"):
+        method.backward(losses, stage.trunk.parameters(), features=features)
+    assert all(gradient is None for gradient in stage.gradients())
+    assert not features._backward_hooks
+
+
+def test_hooks_on_leaves_and_later_steps_are_as_ever(monkeypatch):
+    stage = Stage()
+    seen = []
+    stage.heads[0].weight.register_hook(lambda gradient: seen.append(gradient.clone()))
+    stage.trunk[0].weight.register_hook(lambda gradient: seen.append(gradient.clone()))
+    found, _ = passes(monkeypatch, make("cagrad"), stage)
+    assert len(seen) == 2
+    assert torch.equal(seen[0], found[2])
+    assert torch.equal(seen[1], found[0])
+
+
+class Silent(torch.autograd.Function):
+    """Says nothing about its input."""
+
+    @staticmethod
+    def forward(ctx, features):
+        return features.sum()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None
+
+
+def test_losses_that_say_nothing_about_the_features_are_refused():
+    stage = Stage()
+    features, _ = stage.forward()
+    losses = {task: Silent.apply(features) for task in ("t0", "t1", "t2")}
+    with pytest.raises(TaskError, match="no loss of the step depends on the features"):
+        make("fairgrad").backward(losses, stage.trunk.parameters(), features=features)
+    assert all(gradient is None for gradient in stage.gradients())
