@@ -8,7 +8,8 @@ per task), both plain PyTorch. A step is: clear gradients, forward, losses, back
 declared need costs whoever takes them (FAMO's losses after the step, further batches) are shown as
 "serve" and counted in no ratio. Ratios are medians over rounds. "extra memory" is the peak of a
 method's first step above that of its floor (LS for methods with one pass, else the larger of LS and
-the K-backward), in units of one (K, m) buffer.
+the K-backward), in units of one (K, m) buffer. On the wide model methods that keep matrices from step
+to step are left out and one method stands for the plain path: together they would not fit in memory.
 
 The process exits with 1 and names the bars that were missed. ``results.md`` holds a measured run.
 """
@@ -93,6 +94,7 @@ def method_step(method: Method, case: Case) -> Clock:
 
 def contenders_of(case: Case, names: Iterable[str]) -> list[Contender]:
     found = [floor_contender(LS, sum_floor), floor_contender(K_BACKWARD, backward_floor)]
+    plain_once = False
     for name, info in list_methods().items():
         if name not in names:
             continue
@@ -102,9 +104,12 @@ def contenders_of(case: Case, names: Iterable[str]) -> list[Contender]:
             kind = "bilevel"
         elif kind == "gradients" and Need.GRAM in info.needs:
             kind = "gram"
+        if case.spec.wide and kind not in ("loss", "gram"):
+            continue  # each holds matrices of its own from step to step: more than memory
         found.append(method_contender(name, kind, case))
-        if kind == "gram" and "gram_path" in settings:
+        if kind == "gram" and "gram_path" in settings and not (case.spec.wide and plain_once):
             found.append(method_contender(name, "plain", case, gram_path="plain"))
+            plain_once = True
         if kind == "gram" and "gradients_on" in settings:
             found.append(method_contender(name, "features", case, gradients_on="features"))
     return found

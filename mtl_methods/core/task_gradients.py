@@ -106,6 +106,7 @@ class TaskGradients:
             )
             self._fill(rows[k], reached, gradients)
             self.heads.append(HeadGradient(own, gradients[len(reached) :]))
+            del gradients  # not to be held while the next task's are made
         if scale != 1.0:
             matrix /= scale
         self.rows = matrix
@@ -249,8 +250,9 @@ class TaskGradients:
         return self._split(combined)
 
     def write_heads(self, factors: Sequence[float]) -> None:
-        """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its heads."""
-        write_heads(self.heads, factors)
+        """Adds ``factors[k]`` times task k's gradient to ``.grad`` of its heads, and forgets it."""
+        heads, self.heads = self.heads, []
+        write_heads(heads, factors)
 
 
 @contextmanager

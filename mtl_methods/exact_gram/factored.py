@@ -91,8 +91,9 @@ class FactoredGradients:
                 accumulate([factor.parameter], [factor.combine(vector)], owned=True)
 
     def write_heads(self, factors: Sequence[float]) -> None:
-        """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads."""
-        write_heads(self.heads, factors)
+        """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads, once."""
+        heads, self.heads = self.heads, []
+        write_heads(heads, factors)
 
     def _gram(self, wide: bool) -> NDArray[np.float64]:
         gram: NDArray[np.float64] = np.zeros((self._tasks, self._tasks))
