@@ -20,6 +20,7 @@ from sweeps.definition.study import Resources
 from sweeps.errors import SweepFailedError
 from sweeps.folder.disk import disk_full
 from sweeps.folder.ledger import Record
+from sweeps.on_ray.forgetting import Forgetting
 from sweeps.on_ray.ray_words import brief_reason, is_out_of_space
 from sweeps.on_ray.rests import Rests
 from sweeps.on_ray.watchdog import Stall, forget_signs
@@ -250,7 +251,7 @@ class PlanSearcher(_NotPickled, Searcher):
 
 
 class TuneEvents(_NotPickled, Callback):
-    """Tells the searcher of starts, and logs what Ray says of workers that died.
+    """Tells the searcher of starts, logs why workers died, and lets go of what has ended.
 
     Args:
         searcher: The searcher of the sweep.
@@ -258,10 +259,15 @@ class TuneEvents(_NotPickled, Callback):
 
     def __init__(self, searcher: PlanSearcher) -> None:
         self._searcher = searcher
+        self._forgetting = Forgetting()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """An actor took a trial or rest."""
         self._searcher.on_start(trial.trial_id)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial or rest has ended, and the searcher has been told."""
+        self._forgetting.forget(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died, or could not start a trial."""

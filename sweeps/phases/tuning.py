@@ -125,7 +125,7 @@ class Tuning(Unit):
         if not self._waiting and not self._ask():
             return None
         attempt = self._waiting[0]
-        trial = attempt.trials.popleft()
+        trial = attempt.trials.pop(0)
         if not attempt.trials:
             self._waiting.popleft()
         return trial
@@ -134,7 +134,7 @@ class Tuning(Unit):
         attempt = self._by_trial[trial.trial_id][-1]
         if not attempt.trials:
             self._waiting.appendleft(attempt)
-        attempt.trials.appendleft(trial)
+        attempt.trials.insert(0, trial)
 
     def _told(self, trial: Trial, record: Record) -> None:
         attempt = next(
@@ -194,7 +194,7 @@ class Tuning(Unit):
         if new and self._log is not None:
             self._log.append(number, point)
         configuration = self.space.configuration(point)
-        trials = deque(self._make(configuration))
+        trials = list(self._make(configuration))
         attempt = Attempt(number, point, configuration, trials, len(trials), asked)
         self.attempts.append(attempt)
         self._waiting.append(attempt)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -72,7 +71,7 @@ class Attempt:
     number: int
     point: Mapping[str, Any]
     configuration: Configuration
-    trials: deque[Trial]
+    trials: list[Trial]
     size: int
     asked: Asked
     results: list[tuple[Trial, Record]] = field(default_factory=list)
