@@ -8,8 +8,8 @@ per task), both plain PyTorch. A step is: clear gradients, forward, losses, back
 declared need costs whoever takes them (FAMO's losses after the step, further batches) are shown as
 "serve" and counted in no ratio. Ratios are medians over rounds. "extra memory" is the peak of a
 method's first step above that of its floor (LS for methods with one pass, else the larger of LS and
-the K-backward), in units of one (K, m) buffer. On the wide model methods that keep matrices from step
-to step are left out and one method stands for the plain path: together they would not fit in memory.
+the K-backward), in units of one (K, m) buffer. On the wide model methods that keep matrices from
+step to step are left out and one method stands for the plain path: they would not fit in memory.
 
 The process exits with 1 and names the bars that were missed. ``results.md`` holds a measured run.
 """
