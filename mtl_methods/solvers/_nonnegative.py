@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv, dpotrf
 
 from mtl_methods.solvers._gram import EPSILON, Vector
+from mtl_methods.solvers._splitting import PENALTY, split
 
 __all__ = [
     "Mask",
@@ -24,6 +25,12 @@ __all__ = [
 
 _GRACE = 4
 """Block exchanges without progress before one index is exchanged at a time."""
+
+_FEW = 8
+"""Size up to which :func:`active_set` starts from 0: a first guess costs more than it saves."""
+
+_STEPS = (16, 32)
+"""Splitting steps towards the point from which it starts otherwise."""
 
 _PROXIMITY = 1e-12
 """Weight of the distance to the last point, relative to the diagonal, in a step's system."""
@@ -148,7 +155,8 @@ def minimise_nonnegative(
         matrix: H, symmetric positive semidefinite up to rounding, diagonal of order 1, (K, K).
         linear: b, such that a minimiser exists, shape (K,).
         passive: First guess of the positive set; everything where left out.
-        point: A point near the minimiser, from which :func:`active_set` starts if it must.
+        point: A point near the minimiser, from which :func:`active_set` starts if it must; that
+            of a few splitting steps where left out.
         precision: Accuracy of H's entries, see :func:`regularised`.
 
     Returns:
@@ -198,11 +206,25 @@ def minimise_nonnegative(
             wrong = np.zeros(size, dtype=np.bool_)
             wrong[last] = True
         free = free ^ wrong
-    start = np.zeros(size) if point is None else point
+    if point is not None:
+        start = point
+    elif size > _FEW:
+        start = _near(regular, linear)
+    else:
+        start = np.zeros(size)
     found = active_set(regular, linear, start, limit=limit, scale=scale)
     return NonnegativeMinimum(
         found.point, matrix @ found.point - linear, found.passive, iteration + found.iterations
     )
+
+
+def _near(matrix: Vector, linear: Vector) -> Vector:
+    """A point near the minimiser, with most of its support."""
+    first, rest = _STEPS
+    state, penalty, _ = split(matrix, linear[None], None, first, PENALTY)
+    state, _, _ = split(matrix, linear[None], state, rest, penalty)
+    start: Vector = np.maximum(state[0], 0.0)
+    return start
 
 
 def active_set(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.blas import dgemm
-from scipy.linalg.lapack import dposv, dpotrf, dtrtri
+from scipy.linalg.lapack import dposv, dpotrf
 
 from mtl_methods.solvers._gram import EPSILON, Vector
 from mtl_methods.solvers._nonnegative import (
@@ -17,6 +16,7 @@ from mtl_methods.solvers._nonnegative import (
     minimise_nonnegative,
     semidefinite,
 )
+from mtl_methods.solvers._splitting import PENALTY, split
 
 __all__ = ["minimise_nonnegative_rows"]
 
@@ -34,15 +34,6 @@ _STEPS_REGULAR: tuple[int, ...] = (8, 8, 8, 64)
 
 _STEPS_DEPENDENT: tuple[int, ...] = (16, 16, 24, 32, 48)
 """The same for dependent ones."""
-
-_PENALTY = 0.2
-"""First penalty of these steps for dependent gradients."""
-
-_CHANGE = 10.0
-"""Largest factor between the penalties of two rounds; one that is reached has not settled."""
-
-_RELAXATION = 1.8
-"""Their relaxation; 1 is none, 2 is the Peaceman-Rachford splitting."""
 
 _EXCHANGES = 8
 """Largest number of solves on supports after a round of steps."""
@@ -89,11 +80,11 @@ def minimise_nonnegative_rows(
 ) -> tuple[Vector, int]:
     """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several ``b = -H u`` at once.
 
-    A few splitting steps (one product of all problems with one matrix each) lead close to the
-    minimisers; the linear systems on the supports found there are solved together, which
-    finishes most problems. The others exchange the indices that violate their sign conditions,
-    after more steps where they are many. The last few go to :func:`active_set` from where they
-    stand.
+    A few splitting steps (:func:`split`: one product of all problems with one matrix each) lead
+    close to the minimisers; the linear systems on the supports found there are solved together,
+    which finishes most problems. The others exchange the indices that violate their sign
+    conditions, after more steps where they are many. The last few go to :func:`active_set` from
+    where they stand.
 
     The steps' penalty decides how far they come. Where H is regular it is ``(det H)^(1/K)``, the
     geometric mean of its curvatures; otherwise it follows the curvature that the last step met,
@@ -106,10 +97,6 @@ def minimise_nonnegative_rows(
 
     Returns:
         The minimisers, shape (R, K), and the number of linear systems solved.
-
-    Source:
-        The splitting is that of P.-L. Lions and B. Mercier, "Splitting algorithms for the sum of
-        two nonlinear operators", 1979, for the quadratic and the orthant.
     """
     count, size = origin.shape
     scale = np.abs(origin).max(axis=1, keepdims=True)
@@ -136,11 +123,13 @@ def minimise_nonnegative_rows(
     linear = linear[numbers]
     sizes = np.abs(unit[numbers]).sum(axis=1)
     rows = _Rows(numbers, linear, sizes, linear, linear, linear > 0.0)
-    rounds, penalty = _STEPS_DEPENDENT, _PENALTY
+    rounds, penalty = _STEPS_DEPENDENT, PENALTY
     if pivots is not None:
         rounds, penalty = _STEPS_REGULAR, math.exp(float(np.log(pivots).mean()))
     for number, steps in enumerate(rounds):
-        penalty, settled = _split(matrix, rows, steps, penalty, first=not number)
+        state = rows.state if number else None
+        rows.state, penalty, settled = split(matrix, rows.linear, state, steps, penalty)
+        rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
         last = number == len(rounds) - 1
         if not last and (not settled or (pivots is None and not number)):
             continue
@@ -175,52 +164,6 @@ def _pivots(matrix: Vector) -> Vector | None:
         return None
     pivots: Vector = factor.diagonal() ** 2
     return pivots if float(pivots.min()) > _REGULAR else None
-
-
-def _split(
-    matrix: Vector, rows: _Rows, steps: int, penalty: float, *, first: bool
-) -> tuple[float, bool]:
-    """Take splitting steps: one product with ``(H + ρ)^-1`` each.
-
-    With the point ``max(h, 0)`` and the slope ``ρ max(-h, 0)`` packed in h, a step is
-    ``h <- α (H + ρ)^-1 (b + ρ |h|) - α |h| / 2 + (1 - α / 2) h``.
-
-    Returns:
-        The penalty ρ for the next steps, for which h is left, and whether the curvature that it
-        is was met rather than bounded.
-    """
-    size = matrix.shape[0]
-    system = matrix.copy()
-    system.ravel()[:: size + 1] += penalty
-    factor, info = dpotrf(system, 1)
-    while info:
-        system.ravel()[:: size + 1] += 9.0 * penalty
-        penalty *= 10.0
-        factor, info = dpotrf(system, 1)
-    root, _ = dtrtri(factor, 1)
-    turn = (_RELAXATION * root.T) @ root
-    constant = rows.linear @ turn
-    turn *= penalty
-    turn.ravel()[:: size + 1] -= 0.5 * _RELAXATION
-    state = constant.copy() if first else rows.state
-    size_of = np.empty_like(state)
-    columns, columns_of = state.T, size_of.T
-    rest = 1.0 - 0.5 * _RELAXATION
-    for step in range(steps):
-        if step == steps - 1:
-            last = state.copy()
-        np.abs(state, out=size_of)
-        dgemm(1.0, turn, columns_of, rest, columns, 0, 0, 1)  # writes to state
-        state += constant
-    rows.points = np.maximum(state, 0.0)
-    rows.free = state > 0.0
-    slopes = np.minimum(state, 0.0)
-    moved = float(np.linalg.norm(rows.points - np.maximum(last, 0.0)))
-    turned = float(np.linalg.norm(slopes - np.minimum(last, 0.0)))
-    ratio = turned / moved if moved > 0.0 and turned > 0.0 else 1.0
-    change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
-    rows.state = rows.points + slopes / change
-    return penalty * change, change == ratio
 
 
 def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:

@@ -1,0 +1,89 @@
+"""Splitting steps towards the minimiser of a quadratic over the nonnegative orthant."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.blas import dgemm
+from scipy.linalg.lapack import dpotrf, dtrtri
+
+from mtl_methods.solvers._gram import Vector
+
+__all__ = ["PENALTY", "Splitting", "split"]
+
+PENALTY = 0.2
+"""First penalty where the curvature is unknown, for unit gradients that depend on each other."""
+
+_CHANGE = 10.0
+"""Largest factor between the penalties of two rounds; one that is reached has not settled."""
+
+_RELAXATION = 1.8
+"""Relaxation of the steps; 1 is none, 2 is the Peaceman-Rachford splitting."""
+
+
+class Splitting(NamedTuple):
+    """Where steps lead to.
+
+    Attributes:
+        state: h, for the next steps with the next penalty, shape (R, K). The points are
+            ``max(h, 0)``, near the minimisers; the supports are ``h > 0``.
+        penalty: The penalty ρ for the next steps: the curvature that the last step met, the
+            change of the slopes over that of the points.
+        settled: Whether that is within a factor of 10 of the penalty of the steps.
+    """
+
+    state: Vector
+    penalty: float
+    settled: bool
+
+
+def split(
+    matrix: Vector, linear: Vector, state: Vector | None, steps: int, penalty: float
+) -> Splitting:
+    """Take steps towards the minimisers of ``1/2 y'Hy - b'y`` over ``y >= 0``, one b a row.
+
+    With the point ``max(h, 0)`` and the slope ``ρ max(-h, 0)`` packed in h, a step is
+    ``h <- α (H + ρ)^-1 (b + ρ |h|) - α |h| / 2 + (1 - α / 2) h``: one product of all h with one
+    matrix.
+
+    Args:
+        matrix: H, symmetric positive semidefinite up to rounding, shape (K, K).
+        linear: b, shape (R, K).
+        state: h of the last steps, shape (R, K), C-contiguous, overwritten; none at first.
+        steps: Number of steps, at least 1.
+        penalty: ρ.
+
+    Source:
+        P.-L. Lions and B. Mercier, "Splitting algorithms for the sum of two nonlinear
+        operators", 1979, for the quadratic and the orthant.
+    """
+    system = matrix.copy()
+    diagonal = system.ravel()[:: matrix.shape[0] + 1]
+    diagonal += penalty
+    factor, info = dpotrf(system, 1)
+    while info:
+        diagonal += 9.0 * penalty
+        penalty *= 10.0
+        factor, info = dpotrf(system, 1)
+    root, _ = dtrtri(factor, 1)
+    turn = (_RELAXATION * root.T) @ root
+    constant = linear @ turn
+    turn *= penalty
+    turn.ravel()[:: matrix.shape[0] + 1] -= 0.5 * _RELAXATION
+    if state is None:
+        state = constant.copy()
+    size_of = np.empty_like(state)
+    columns, columns_of = state.T, size_of.T
+    for step in range(steps):
+        if step == steps - 1:
+            last = state.copy()
+        np.abs(state, out=size_of)
+        dgemm(1.0, turn, columns_of, 1.0 - 0.5 * _RELAXATION, columns, 0, 0, 1)  # into state
+        state += constant
+    points, slopes = np.maximum(state, 0.0), np.minimum(state, 0.0)
+    moved = float(np.linalg.norm(points - np.maximum(last, 0.0)))
+    turned = float(np.linalg.norm(slopes - np.minimum(last, 0.0)))
+    ratio = turned / moved if moved > 0.0 and turned > 0.0 else 1.0
+    change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
+    return Splitting(points + slopes / change, penalty * change, change == ratio)
