@@ -2,7 +2,8 @@
 
 A mark lies beside the trial's checkpoint. A trial that finds one ends when it has completed as many
 epochs as the mark says, and writes its record with the status ``"pruned"``; so it does when it was
-interrupted meanwhile and goes on elsewhere.
+interrupted meanwhile and goes on elsewhere. A mark of no epochs is for a trial that waits: one that
+has begun goes on to its end.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ class PruneMark:
     """That a trial shall be stopped.
 
     Attributes:
-        epoch: After how many epochs.
+        epoch: After how many epochs; 0 if it shall not begin.
         reason: Why, in one sentence.
     """
 
     epoch: int
     reason: str
+
+    def holds(self, epoch: int) -> bool:
+        """Whether a trial that has completed so many epochs shall stop."""
+        return epoch >= self.epoch if self.epoch else epoch == 0
 
 
 def mark_path(results_dir: str | Path, trial_id: str) -> Path:

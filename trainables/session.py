@@ -176,7 +176,7 @@ class TrialSession:
         if not self._prunable or self._results_dir is None:
             return
         mark = read_mark(self._results_dir, self.trial_id)
-        if mark is not None and epoch >= mark.epoch:
+        if mark is not None and mark.holds(epoch):
             raise PrunedError(mark.reason)
 
     def run(self) -> dict[str, Any]:

@@ -202,6 +202,11 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
     lines = [f"{outcome.ended} of {outcome.planned} trials in {duration(outcome.seconds)}"]
     if outcome.reused:
         lines[0] += f", {outcome.reused} of them in earlier runs"
+    if outcome.skipped:
+        lines[0] += (
+            f"; {outcome.skipped} were skipped, since another seed of their configuration had been "
+            "stopped early"
+        )
     for what, trials in (("diverged", outcome.diverged), ("failed", outcome.failed)):
         lines += [
             f"{what}: {trial.phase} {trial.variant} seed {trial.seed} ({trial.trial_id}): "

@@ -21,7 +21,8 @@ def status_view(status: Status) -> RenderableType:
     phases = Table.grid(padding=(0, 2))
     for name, count in status.phases.items():
         left_out = f", {count.left_out} left out" if count.left_out else ""
-        phases.add_row(Text(name), Text(f"{count.ended}/{count.planned}{left_out}"))
+        skipped = f", {count.skipped} skipped" if count.skipped else ""
+        phases.add_row(Text(name), Text(f"{count.ended}/{count.planned}{left_out}{skipped}"))
     phases.add_row(Text("all"), Text(f"{status.ended}/{status.planned}"), style="bold")
     lines = [_run_line(status), _list("trials", status.states)]
     if status.errors:

@@ -49,6 +49,11 @@ class Record:
         return str(self.summary["status"])
 
     @property
+    def skipped(self) -> bool:
+        """Whether the trial was given up before its first epoch."""
+        return self.status == "pruned" and not self.summary.get("completed_epochs")
+
+    @property
     def seconds(self) -> float:
         """Seconds that the trial took."""
         return float(self.summary.get("seconds") or 0.0)

@@ -63,7 +63,8 @@ class Status(PhaseTotals):
         alive: Whether a run writes to the folder now.
         run: What the last run said of itself.
         phases: How far each phase is.
-        states: Trials by state: finished, diverged, failed, ..., running, waiting, left out.
+        states: Trials by state: finished, diverged, failed, ..., running, waiting, left out,
+            skipped.
         errors: Trials that did not finish, by kind of error.
         best: For each method its best search result so far, best first.
         running: The trials that run.
@@ -97,7 +98,8 @@ class Status(PhaseTotals):
         """The same as plain data; numbers that are not known are ``None``."""
         data = asdict(self)
         data["best"] = dict(self.best)
-        data |= {"planned": self.planned, "ended": self.ended, "complete": self.complete}
+        data |= {"planned": self.planned, "ended": self.ended, "skipped": self.skipped}
+        data["complete"] = self.complete
         return {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
             for key, value in data.items()
@@ -184,6 +186,7 @@ def _states(plan: Plan, running: int) -> dict[str, int]:
     states["running"] = min(running, waiting)
     states["waiting"] = waiting - states["running"]
     states["left out"] = sum(c.left_out for c in counts)
+    states["skipped"] = sum(c.skipped for c in counts)
     return {name: count for name, count in states.items() if count}
 
 

@@ -27,7 +27,7 @@ from sweeps.on_ray.watchdog import Stall, forget_signs
 from sweeps.on_ray.worker import REST
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
-from trainables.pruning import PruneMark, write_mark
+from trainables.pruning import PruneMark, read_mark, write_mark
 
 __all__ = ["PlanSearcher", "SweepEvents", "SweepStopper", "TuneEvents"]
 
@@ -234,7 +234,15 @@ class PlanSearcher(_NotPickled, Searcher):
                 trial, "RecordMissing", "it ended without an intact record in the ledger"
             )
         self._plan.end(trial.trial_id, record)
+        if record.status == "pruned":
+            self._call_off()
         self._events.ended(trial, record)
+
+    def _call_off(self) -> None:
+        """Marks trials that Tune holds ready and nobody wants any more: they end as they begin."""
+        for trial, reason in self._plan.superfluous():
+            if read_mark(self._results, trial.trial_id) is None:
+                write_mark(self._results, trial.trial_id, PruneMark(0, reason))
 
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: the ledger is the state."""

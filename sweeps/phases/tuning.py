@@ -35,7 +35,8 @@ class Tuning(Unit):
     full.
     Objectives are averaged over the seeds of a configuration before the sampler is told; a
     configuration of which any trial diverged or failed is told as failed, one of which any was
-    stopped early as pruned, and neither is ever the best.
+    stopped early as pruned, and neither is ever the best. Once a trial was stopped early, those of
+    its configuration that have not begun need not run.
 
     With a budget in seconds no new point is asked for once the trials that have ended took as long
     together, nor, without a number of trials, after many configurations in a row of which nothing
@@ -150,6 +151,20 @@ class Tuning(Unit):
             self._settle(attempt)
         self._count()
 
+    def unwanted(self, trial: Trial) -> str | None:
+        """That another seed of the configuration was stopped early."""
+        attempt = self._by_trial[trial.trial_id][-1]
+        if self._plan.pruner is None or not attempt.stopped:
+            return None
+        return "another seed of its configuration was stopped early"
+
+    def _skipped(self, trial: Trial) -> None:
+        attempt = self._by_trial[trial.trial_id][-1]
+        attempt.skipped += 1
+        if attempt.done:
+            self._settle(attempt)
+        self._count()
+
     def reported(self, trial: Trial, epoch: int, best: float) -> str | None:
         """Why a trial should be stopped after an epoch, if it should."""
         if self._plan.pruner is None:
@@ -162,9 +177,9 @@ class Tuning(Unit):
         if self._plan.budget.seconds is not None:
             asked = len(self.attempts)
             if self.closed:
-                self.planned = asked * self.seeds
+                self.planned = asked * self.seeds - self.skipped
             elif self.budget is None:
-                self.planned = (asked + 1) * self.seeds
+                self.planned = (asked + 1) * self.seeds - self.skipped
 
     # ------------------------------------------------------------------ asking and telling
 
@@ -224,7 +239,7 @@ class Tuning(Unit):
         # Trials that fail at once would never use up a budget in seconds.
         bounded = self._plan.budget.trials is not None
         self._in_vain = 0 if bounded or statuses & {"finished", "pruned"} else self._in_vain + 1
-        if statuses == {"finished"}:
+        if statuses == {"finished"} and not attempt.skipped:
             attempt.value = _mean([objective(record) for _, record in results])
             attempt.values = tuple(
                 _mean([goal.signed(trial, record) for trial, record in results])

@@ -32,6 +32,7 @@ class Unit(ABC):
     Attributes:
         ended: How many of them have ended.
         running: How many have been given out and not ended.
+        skipped: How many were planned at first and need not run; ``planned`` is without them.
         blocked: Why the rest can never run; ``None`` while they can.
     """
 
@@ -41,6 +42,7 @@ class Unit(ABC):
         self.planned = planned
         self.ended = 0
         self.running = 0
+        self.skipped = 0
         self.blocked: str | None = None
 
     @property
@@ -71,6 +73,17 @@ class Unit(ABC):
         """Takes a trial back that was taken and not run; it is the next to be taken."""
         self.running -= 1
         self._put_back(trial)
+
+    def unwanted(self, trial: Trial) -> str | None:
+        """Why a trial of its own that has not begun need not run any more; ``None`` if it must."""
+        return None
+
+    def skip(self, trial: Trial) -> None:
+        """Tells the unit that a trial that was taken will not run, since it is unwanted."""
+        self.running -= 1
+        self.planned -= 1
+        self.skipped += 1
+        self._skipped(trial)
 
     @property
     def eager(self) -> bool:
@@ -107,6 +120,10 @@ class Unit(ABC):
     @abstractmethod
     def _told(self, trial: Trial, record: Record) -> None:
         """Takes note of a trial that ended."""
+
+    def _skipped(self, trial: Trial) -> None:
+        """Takes note of a trial that will not run."""
+        raise AssertionError(f"{self.variant}: no trial of {self.phase} is ever skipped")
 
 
 class Batch(Unit):

@@ -28,11 +28,14 @@ class PhaseCount:
         planned: Trials in all.
         ended: Trials that have ended, in this run or before.
         left_out: Trials that can never run because what they depend on came to nothing.
+        skipped: Trials that need not run, because another seed of their configuration was stopped
+            early; they are not among those planned.
     """
 
     planned: int = 0
     ended: int = 0
     left_out: int = 0
+    skipped: int = 0
 
 
 class PhaseTotals:
@@ -49,6 +52,11 @@ class PhaseTotals:
     def ended(self) -> int:
         """Trials that have ended."""
         return sum(count.ended for count in self.phases.values())
+
+    @property
+    def skipped(self) -> int:
+        """Trials that need not run."""
+        return sum(count.skipped for count in self.phases.values())
 
 
 @dataclass
@@ -120,6 +128,7 @@ class Plan:
             count = counts.setdefault(unit.phase, PhaseCount())
             count.planned += unit.planned
             count.ended += unit.ended
+            count.skipped += unit.skipped
             if unit.blocked is not None:
                 count.left_out += unit.planned - unit.ended
         return counts
@@ -159,10 +168,14 @@ class Plan:
             self._asked.setdefault((self._place[id(unit)], trial.trial_id), len(self._asked))
             record = self.ledger.get(trial.trial_id)
             if record is not None and (record.status != "pruned" or unit.prunable):
-                self._reused.add(trial.trial_id)
+                if not record.skipped:
+                    self._reused.add(trial.trial_id)
                 self._note(unit, trial, record)
             elif trial.trial_id in self._in_flight:
                 self._in_flight[trial.trial_id].wanted_by.append((unit, trial))
+            elif unit.unwanted(trial) is not None:
+                unit.skip(trial)
+                self._changed = True
             else:
                 self._in_flight[trial.trial_id] = _InFlight(trial, [(unit, trial)])
                 return trial
@@ -206,7 +219,20 @@ class Plan:
         wanted_by = self._in_flight[trial_id].wanted_by
         return all(unit.prunable for unit, _ in wanted_by)
 
+    def superfluous(self) -> list[tuple[Trial, str]]:
+        """The trials given out that nobody wants if they have not begun, and why."""
+        found = []
+        for flight in self._in_flight.values():
+            reasons = [unit.unwanted(trial) for unit, trial in flight.wanted_by]
+            if reasons[0] is not None and None not in reasons:
+                found.append((flight.trial, reasons[0]))
+        return found
+
     def _note(self, unit: Unit, trial: Trial, record: Record) -> None:
+        if record.skipped and unit.prunable:
+            unit.skip(trial)
+            self._changed = True
+            return
         unit.tell(trial, record)
         place = self._place[id(unit)]
         self._ended.append(((place, self._asked[place, trial.trial_id]), trial, record))

@@ -98,7 +98,7 @@ class Progress:
         """A trial ended."""
         with self._lock:
             self._running.pop(trial.trial_id, None)
-            self._statuses[record.status] += 1
+            self._statuses["skipped" if record.skipped else record.status] += 1
             self._learn(trial, record)
 
     def _learn(self, trial: Trial, record: Record) -> None:
@@ -163,7 +163,8 @@ def trial_line(snapshot: Snapshot, trial: Trial, record: Record, selection: str)
     if record.status == "finished":
         outcome = _result(trial, record, selection)
     else:
-        outcome = f"{record.status}: {record.error.get('message') or 'no reason recorded'}"
+        status = "skipped" if record.skipped else record.status
+        outcome = f"{status}: {record.error.get('message') or 'no reason recorded'}"
     left = "" if math.isnan(snapshot.left) else f", about {duration(snapshot.left)} left"
     return (
         f"[{snapshot.done}/{snapshot.total}] {trial.phase} {trial.variant} seed {trial.seed}: "

@@ -181,7 +181,8 @@ class _Run:
         line = trial_line(self.progress.snapshot(), trial, record, self.resolved.study.selection)
         expected = record.status in {"finished", "pruned"}
         logger.log(logging.INFO if expected else logging.WARNING, line)
-        self.tell(trial, record)
+        if not record.skipped:
+            self.tell(trial, record)
 
     # ------------------------------------------------------------------ Ray
 

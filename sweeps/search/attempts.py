@@ -64,6 +64,7 @@ class Attempt:
         size: How many trials it has.
         asked: What Optuna calls it; ``None`` where Optuna is not asked.
         results: The records of those that ended.
+        skipped: How many need not run, because another one was stopped early.
         value: Mean of the selection measure over the seeds; NaN unless all of them finished.
         values: Means of the objectives over the seeds, higher is better; NaN likewise.
     """
@@ -75,13 +76,19 @@ class Attempt:
     size: int
     asked: Asked
     results: list[tuple[Trial, Record]] = field(default_factory=list)
+    skipped: int = 0
     value: float = math.nan
     values: tuple[float, ...] = ()
 
     @property
     def done(self) -> bool:
-        """Whether all its trials have ended."""
-        return len(self.results) == self.size
+        """Whether all its trials that must run have ended."""
+        return len(self.results) + self.skipped == self.size
+
+    @property
+    def stopped(self) -> bool:
+        """Whether one of its trials was stopped early."""
+        return any(record.status == "pruned" for _, record in self.results)
 
     def by_seed(self) -> list[tuple[Trial, Record]]:
         """Its trials that ended, ordered by seed."""

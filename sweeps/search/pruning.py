@@ -1,10 +1,10 @@
 """Early stopping of the trials of a search, by the measure that epochs are chosen by.
 
-A rule compares a trial with the other trials of the same method, never with those of another one,
-and judges every method alike. It looks at the best epoch so far, on validation; with several
-objectives too, since it takes one number. Only searches are stopped early: what is compared in
-tables (replicates, fixed weights, sweeps) and what others are measured against (single-task models)
-always trains to its end.
+A rule compares a trial with those of other configurations of the same method, never with those of
+another method nor with other seeds of its own configuration, and judges every method alike. It looks
+at the best epoch so far, on validation; with several objectives too, since it takes one number. Only
+searches are stopped early: what is compared in tables (replicates, fixed weights, sweeps) and what
+others are measured against (single-task models) always trains to its end.
 
 =============  ====================================================================================
 ``none``       nothing is stopped early
@@ -42,6 +42,7 @@ __all__ = ["SCHEDULERS", "Pruner"]
 class _Course:
     """How good a trial was after each epoch that is known of."""
 
+    number: int
     bracket: int
     best: dict[int, float] = field(default_factory=dict)
 
@@ -76,8 +77,8 @@ class Pruner:
             return None
         others = [
             other.best[epoch]
-            for name, other in self._courses.items()
-            if name != trial_id and other.bracket == course.bracket and epoch in other.best
+            for other in self._courses.values()
+            if other.number != number and other.bracket == course.bracket and epoch in other.best
         ]
         return self._rule(self._scheduler, course.bracket, epoch, best, others)
 
@@ -99,7 +100,7 @@ class Pruner:
 
     def _course(self, trial_id: str, number: int) -> _Course:
         if trial_id not in self._courses:
-            self._courses[trial_id] = _Course(self._bracket(number))
+            self._courses[trial_id] = _Course(number, self._bracket(number))
         return self._courses[trial_id]
 
     def _bracket(self, number: int) -> int:

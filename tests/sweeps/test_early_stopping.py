@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from sweeps_fakes import make_plan, resolved_study
 
-from sweeps.definition.study import Scheduler
+from sweeps.definition.study import Resources, Scheduler
+from sweeps.folder.ledger import Record
+from sweeps.on_ray.searcher import PlanSearcher
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
 from sweeps.search.pruning import SCHEDULERS, Pruner, bracket_shares
+from trainables.pruning import read_mark
 from trainables.record import FORMAT, record_path, write_record
 
 
@@ -78,6 +81,15 @@ def test_hyperband_deals_configurations_out_and_compares_within_a_ladder() -> No
     assert 1 in stopped
 
 
+def test_seeds_of_a_configuration_do_not_compete() -> None:
+    pruner = Pruner(Scheduler(name="asha", reduction=2), epochs=4)
+    assert pruner.reported("first seed", 0, 1, 1.0) is None
+    assert pruner.reported("second seed", 0, 1, 0.5) is None
+    reason = pruner.reported("another", 1, 1, 0.4)
+    assert reason is not None
+    assert "2 of the 3 trials" in reason
+
+
 def test_what_ended_before_counts_as_if_it_had_been_watched() -> None:
     watched, told = (Pruner(Scheduler(name="asha"), epochs=9) for _ in range(2))
     reasons(watched, [[0.1, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]])
@@ -122,7 +134,8 @@ def run(plan: Plan, results: Path, limit: int = 10_000) -> list[Trial]:
 
 
 def write(results: Path, trial: Trial, rows: list[dict[str, Any]], reason: str | None) -> None:
-    metrics = {"CL.accuracy": 0.9, "RR.mse": 0.05, "selection": rows[-1]["selection"]}
+    value = rows[-1]["selection"] if rows else math.nan
+    metrics = {"CL.accuracy": 0.9, "RR.mse": 0.05, "selection": value}
     error = {"type": "PrunedError", "message": reason, "task": None, "epoch": None, "step": None}
     write_record(
         record_path(results, trial.trial_id),
@@ -134,8 +147,8 @@ def write(results: Path, trial: Trial, rows: list[dict[str, Any]], reason: str |
             "status": "finished" if reason is None else "pruned",
             "error": None if reason is None else error | {"traceback": None},
             "epochs": rows,
-            "best_epoch": len(rows),
-            "validation": metrics,
+            "best_epoch": len(rows) or None,
+            "validation": metrics if rows else None,
             "test": metrics if trial.spec["evaluate_test"] else None,
             "seconds": 0.5 * len(rows),
             "counters": {},
@@ -205,3 +218,113 @@ def test_without_the_scheduler_what_it_stopped_runs_in_full(tmp_path: Path) -> N
     rerun = run(plan, tmp_path)
     assert stopped <= {t.trial_id for t in rerun}
     assert all(record.status == "finished" for _, record in plan.ended)
+
+
+# ------------------------------------------------------------------ several seeds
+
+SEEDS: dict[str, Any] = CHANGES | {"budget": {"trials": 6, "seeds": 3}}
+
+
+def searched(plan: Plan) -> dict[str, list[list[str]]]:
+    """For each method the statuses of the trials of each configuration, by seed."""
+    found: dict[str, list[list[str]]] = {}
+    for variant in ("ls", "uw", "fairgrad"):
+        attempts = plan.context.tunings[variant].attempts
+        found[variant] = [[r.status for _, r in attempt.by_seed()] for attempt in attempts]
+    return found
+
+
+def test_other_seeds_of_a_stopped_configuration_do_not_run(tmp_path: Path) -> None:
+    plan = make_plan(resolved_study(**SEEDS), tmp_path)
+    run(plan, tmp_path)
+    assert plan.finished
+    statuses = [seeds for attempts in searched(plan).values() for seeds in attempts]
+    stopped = [seeds for seeds in statuses if "pruned" in seeds]
+    assert stopped
+    assert all(seeds[-1] == "pruned" and "pruned" not in seeds[:-1] for seeds in stopped)
+    assert all(len(seeds) == 3 for seeds in statuses if "pruned" not in seeds)
+    spared = sum(3 - len(seeds) for seeds in stopped)
+    assert spared > 0
+    search = plan.counts()["search"]
+    assert (search.ended, search.planned, search.skipped) == (54 - spared, 54 - spared, spared)
+    for variant, attempts in searched(plan).items():
+        told = [t.state.name for t in plan.context.tunings[variant].proposals.study.trials]
+        assert told == ["PRUNED" if "pruned" in seeds else "COMPLETE" for seeds in attempts]
+
+
+@pytest.mark.parametrize("stop_after", [26, 31, 40])
+def test_what_is_skipped_survives_interruptions(tmp_path: Path, stop_after: int) -> None:
+    study = resolved_study(**SEEDS)
+    whole = make_plan(study, tmp_path / "a")
+    order = run(whole, tmp_path / "a")
+    first = run(make_plan(study, tmp_path / "b"), tmp_path / "b", limit=stop_after)
+    second = make_plan(study, tmp_path / "b")
+    rest = run(second, tmp_path / "b")
+    assert {t.trial_id for t in [*first, *rest]} == {t.trial_id for t in order}
+    assert searched(second) == searched(whole)
+    assert second.counts() == whole.counts()
+
+
+def test_a_seed_that_waits_for_its_actor_does_not_begin(tmp_path: Path) -> None:
+    study = resolved_study(**SEEDS | {"methods": ["ls"], "fixed_weights": None})
+    plan = make_plan(study, tmp_path)
+    while (first := plan.next()) is not None and first.phase != "search":
+        write_and_end(plan, tmp_path, first, 9, None)
+    assert first is not None
+    searcher = PlanSearcher(
+        plan, tmp_path, resources=Resources(), slots=1, events=Quiet(), first=first
+    )
+    searcher.on_result("rest", {"pid": 1, "node_ip": "here"})
+    for ray_id in ("ray0", "ray1"):  # Tune asks for the next one while the first runs
+        assert isinstance(searcher.suggest(ray_id), dict)
+    waiting = searcher._trials["ray1"]
+    assert waiting.configuration_id == first.configuration_id
+    assert read_mark(tmp_path, waiting.trial_id) is None
+
+    write_trial(tmp_path, first, 1, "asha: not good enough")
+    searcher.on_trial_complete("ray0", {"done": True})
+    mark = read_mark(tmp_path, waiting.trial_id)
+    assert mark is not None
+    assert mark.epoch == 0
+    write_trial(tmp_path, waiting, 0, mark.reason)
+    searcher.on_trial_complete("ray1", {"done": True})
+
+    assert searcher.failure is None
+    following = plan.next()
+    assert following is not None
+    assert following.configuration_id != first.configuration_id
+    assert plan.counts()["search"].skipped == 2
+    assert waiting.trial_id not in {trial.trial_id for trial, _ in plan.ended}
+    # Continued, the same is skipped: with its empty record, and without it.
+    for damaged in (False, True):
+        if damaged:
+            record_path(tmp_path, waiting.trial_id).unlink()
+        again = make_plan(study, tmp_path)
+        upcoming = again.next()
+        assert upcoming is not None
+        assert upcoming.trial_id == following.trial_id
+        assert again.counts() == plan.counts()
+        assert again.reused == len(again.ended)
+
+
+class Quiet:
+    """Is told of everything and says nothing."""
+
+    def started(self, trial: Trial) -> None: ...
+    def progressed(self, trial: Trial, epoch: int) -> None: ...
+    def ended(self, trial: Trial, record: Record) -> None: ...
+
+
+def write_trial(results: Path, trial: Trial, epochs: int, reason: str | None) -> None:
+    rows = [
+        {"epoch": n + 1, "selection": quality(trial) + 0.01 * n, "weight.CL": 1.0, "weight.RR": 1.0}
+        for n in range(epochs)
+    ]
+    write(results, trial, rows, reason)
+
+
+def write_and_end(plan: Plan, results: Path, trial: Trial, epochs: int, reason: str | None) -> None:
+    write_trial(results, trial, epochs, reason)
+    record = plan.ledger.read(trial.trial_id)
+    assert record is not None
+    plan.end(trial.trial_id, record)

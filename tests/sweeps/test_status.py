@@ -165,7 +165,12 @@ def test_json_is_for_machines(
     assert not watch or out.count("\n") == 1
     data = json.loads(out)
     assert data["states"]["finished"] == 40
-    assert data["phases"]["search"] == {"planned": 18, "ended": 18, "left_out": 0}
+    assert data["phases"]["search"] == {
+        "planned": 18,
+        "ended": 18,
+        "left_out": 0,
+        "skipped": 0,
+    }
     assert data["left"] is None
     assert data["complete"] is False
 

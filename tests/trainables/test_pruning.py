@@ -41,6 +41,21 @@ def test_an_interrupted_trial_is_stopped_after_the_epoch_that_was_decided(
     assert record["epochs"][1]["selection"] == rows[1]["selection"]
 
 
+def test_a_mark_of_no_epochs_stops_what_has_not_begun_and_nothing_else(make_spec, data, tmp_path):
+    waits, runs = make_spec("ls", epochs=3, seed=1), make_spec("ls", epochs=3, seed=2)
+    session = TrialSession(runs, data, results_dir=tmp_path, prunable=True, checkpoint_every_s=0)
+    session.step()
+    for spec in (waits, runs):
+        write_mark(tmp_path, spec.trial_id, PruneMark(0, "another seed was stopped"))
+    assert session.step()["status"] == "running"
+    again = TrialSession(runs, data, results_dir=tmp_path, prunable=True)  # from its checkpoint
+    assert again.run()["status"] == "finished"
+    record = TrialSession(waits, data, results_dir=tmp_path, prunable=True).run()
+    assert (record["status"], record["epochs"]) == ("pruned", [])
+    assert record["error"]["message"] == "another seed was stopped"
+    assert read_record(record_path(tmp_path, waits.trial_id))["validation"] is None
+
+
 def test_only_trials_that_may_be_are_stopped(make_spec, data, tmp_path):
     spec = make_spec("ls", epochs=2)
     write_mark(tmp_path, spec.trial_id, PruneMark(1, "asha"))
