@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dposv
 
 from mtl_methods.errors import ConfigurationError
+from mtl_methods.solvers._extended import exact_residual, refined
 from mtl_methods.solvers._gram import (
     EPSILON,
     Vector,
@@ -40,8 +41,8 @@ _STALL = 1
 _ROUNDED = 1e-8
 """Residual that is good enough where rounding allows no smaller one."""
 
-_REFINEMENTS = 3
-"""Newton steps in extended precision where rounding is reached."""
+_CANCELLED = 1e-7
+"""Largest residual that is good enough where rounding w to float64 explains it."""
 
 _HALVINGS = 30
 """Largest number of halvings of a guarded step."""
@@ -64,8 +65,9 @@ class AlphaFairSolution:
         residual: ``max_i |(G w)_i w_i^p / c_i - 1|``; with status ``"pareto_stationary"``
             ``||Σ λ_i g_i|| / Σ λ_i ||g_i||``.
         iterations: Newton steps.
-        status: ``"converged"``: the residual is within the tolerance, or at most 1e-8 where
-            float64 cannot hold a smaller one. ``"inaccurate"``: it is not.
+        status: ``"converged"``: the residual is within the tolerance, or, where float64 cannot
+            hold a smaller one, at most 1e-8 or the bound of rounding that
+            :func:`solve_alpha_fair` states. ``"inaccurate"``: it is not.
             ``"pareto_stationary"``: no solution exists.
     """
 
@@ -124,6 +126,8 @@ def solve_alpha_fair(
     length: v is linear in the step where it grows, σ where v falls. Once all of C v is positive
     and near σ, the step is Newton's for ``log(C v) = log σ``, which is exact for orthogonal
     gradients. From the ninth step on, which few problems need, steps are halved until F falls.
+    An iterate that is far too small is first brought to the least F on its ray, ``t v`` with
+    ``t^(1+p) = v'σ / v'C v``: gradients that nearly cancel ask for long weights.
 
     Whether a solution exists is decided by the minimum-norm point of the hull of the unit
     gradients, not by failing to converge: at once from the solution itself, which bounds that
@@ -131,13 +135,14 @@ def solve_alpha_fair(
     too weak.
 
     Limits of float64: the sum ``(G w)_i`` cancels by the factor ``κ = Σ_j |G_ij| w_j / (G w)_i``,
-    so that no w in float64 has a residual below about ``1e-16 κ``. That is far below 1e-8 for
-    gradients of similar norms with p in [1e-2, 10], for norms spread over six decades with p in
-    [0.02, 2], and for any norms with p = 1. Widely spread norms with p far from 1, and gradients
-    within about 3e-4 of opposing each other, can reach the limit: the weights are then still the
-    solution, rounded (the last steps take their residual in extended precision), but the status
-    is ``"inaccurate"``. A weight below 1e-308 (p < 0.02 and a task that the max-min limit leaves
-    out) underflows to 0, which is ``"inaccurate"`` as well.
+    so that rounding the exact w to float64 alone makes a residual of up to ``1.1e-16 (κ + p)``.
+    That is far below 1e-8 for gradients of similar norms with p in [1e-2, 10], for norms spread
+    over six decades with p in [0.02, 2], and for any norms with p = 1. Widely spread norms with p
+    far from 1, and gradients within about 3e-4 of opposing each other, can reach the limit: the
+    last steps and the residual are then computed in extended precision, and the weights count as
+    converged up to a residual of ``2.2e-16 (κ + p)``, but no more than 1e-7. Beyond that they are
+    still the solution, rounded, but ``"inaccurate"``. A weight below 1e-308 (p < 0.02 and a task
+    that the max-min limit leaves out) underflows to 0, which is ``"inaccurate"`` as well.
 
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
@@ -214,12 +219,14 @@ def solve_alpha_fair(
             weights = np.exp(newton.log_v) * inverse
         # On the weights as returned: rounding them can cost more than the iteration left.
         residual = _residual(matrix, weights, p, right)
+        attainable = _ROUNDED if ended else tolerance
         if residual > tolerance and math.isfinite(residual):
-            refined = _refined(matrix, cosines, inverse, weights, p, right)
-            improved = _residual(matrix, refined, p, right)
+            better = refined(matrix, cosines, inverse, weights, p, right)
+            improved, rounding = exact_residual(matrix, better, p, right)
             if improved < residual:
-                weights, residual, ended = refined, improved, True
-    limit = max(tolerance, _ROUNDED) if ended else tolerance
+                weights, residual = better, improved
+                attainable = max(_ROUNDED, min(rounding, _CANCELLED))
+    limit = max(tolerance, attainable)
     status: AlphaFairStatus = "converged" if residual <= limit else "inaccurate"
     return AlphaFairSolution(weights, residual, newton.iterations, status)
 
@@ -258,6 +265,17 @@ def _newton(
             target *= factor**-p
             ratio /= low
             low, high = 1.0, high / low
+        elif iteration and low < 1.0 / _FAR:
+            # All too small (gradients that nearly cancel): the same, by the least F on the ray.
+            mean = float(v @ products) / float(v @ target)
+            if 0.0 < mean < 1.0 / _FAR:
+                log_v = log_v - math.log(mean) / (1.0 + p)
+                factor = mean ** (-1.0 / (1.0 + p))
+                v = v * factor
+                products *= factor
+                target *= factor**-p
+                ratio /= mean
+                low, high = low / mean, high / mean
         residual = max(high - 1.0, 1.0 - low)
         if residual < best.residual:
             best = _Newton(v, log_v, residual, iteration, distance, hull)
@@ -308,37 +326,6 @@ def _residual(matrix: Vector, weights: Vector, p: float, right: Vector | float) 
     """Return ``max_i |(G w)_i w_i^p / c_i - 1|``."""
     ratio = (matrix @ weights) * weights**p / right
     return max(float(ratio.max()) - 1.0, 1.0 - float(ratio.min()))
-
-
-def _refined(
-    matrix: Vector,
-    cosines: Vector,
-    inverse: Vector,
-    weights: Vector,
-    p: float,
-    right: Vector | float,
-) -> Vector:
-    """Return weights improved by Newton steps whose right-hand side has extended precision.
-
-    Where (G w)_i cancels, float64 cannot tell how wrong w is; with the extended precision that
-    most processors offer, w becomes the exact solution, rounded.
-    """
-    exact = matrix.astype(np.longdouble)
-    power = np.longdouble(p)
-    w = weights.astype(np.longdouble)
-    diagonal = slice(None, None, weights.size + 1)
-    for _ in range(_REFINEMENTS):
-        target = right * w**-power
-        system = cosines.copy()
-        slope = (target / w).astype(np.float64)
-        system.ravel()[diagonal] += p * slope * inverse * inverse
-        missing = (target - exact @ w).astype(np.float64)
-        _, change, info = dposv(system, missing * inverse)
-        if info:
-            break
-        w = w + change * inverse
-    rounded: Vector = np.where(w > 0.0, w, weights).astype(np.float64)
-    return rounded
 
 
 def _curve(change: Vector, p: float) -> Vector:
