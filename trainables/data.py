@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,24 +44,45 @@ class DataCache:
         self._data_dir = data_dir
         self._tensors: dict[str, SplitTensors] = {}
 
-    def tensors(self, problem: Problem[Any]) -> SplitTensors:
-        """The tensors of a problem, made at its first use."""
+    def tensors(
+        self, problem: Problem[Any], on_progress: Callable[[], None] = lambda: None
+    ) -> SplitTensors:
+        """The tensors of a problem, made at its first use.
+
+        Args:
+            problem: The problem.
+            on_progress: Called when its arrays are loaded, and after every tensor.
+        """
         key = problem.key
         if key not in self._tensors:
             splits = self._splits.get(key)
             if splits is None:
                 logger.info("loading the data of %r", problem)
                 splits = problem.load(self._data_dir)
-            self._tensors[key] = to_tensors(splits, self._device)
+                on_progress()
+            self._tensors[key] = to_tensors(splits, self._device, on_progress)
         return self._tensors[key]
 
 
-def to_tensors(splits: Splits, device: torch.device | str = "cpu") -> SplitTensors:
-    """Tensors over the arrays' own memory; on another device than the CPU, a copy."""
-    return {
-        split: {name: _tensor(array).to(device) for name, array in arrays.items()}
-        for split, arrays in splits.items()
-    }
+def to_tensors(
+    splits: Splits,
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[], None] = lambda: None,
+) -> SplitTensors:
+    """Tensors over the arrays' own memory; on another device than the CPU, a copy.
+
+    Args:
+        splits: The arrays.
+        device: Where the tensors live.
+        on_progress: Called after every tensor.
+    """
+    tensors: dict[str, dict[str, Tensor]] = {}
+    for split, arrays in splits.items():
+        tensors[split] = {}
+        for name, array in arrays.items():
+            tensors[split][name] = _tensor(array).to(device)
+            on_progress()
+    return tensors
 
 
 def count_items(split: Mapping[str, Tensor]) -> int:

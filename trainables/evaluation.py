@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +27,8 @@ def evaluate(
     split: Mapping[str, Tensor],
     metrics: Mapping[str, MetricCollection],
     batch_size: int = _BATCH,
+    *,
+    on_progress: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
     """Evaluates a model in evaluation mode, without touching its state.
 
@@ -36,6 +38,7 @@ def evaluate(
         split: The tensors of the split.
         metrics: The metrics by task; reset before and after.
         batch_size: Items per forward pass.
+        on_progress: Called after every batch.
 
     Returns:
         The mean loss of each task over all its items, and its metrics by name.
@@ -52,6 +55,7 @@ def evaluate(
             sums[task] = sums.get(task, 0.0) + loss.item() * count
             items[task] = items.get(task, 0) + count
         problem.update_metrics(metrics, outputs, batch)
+        on_progress()
     values = {
         task: {name: float(value) for name, value in collection.compute().items()}
         for task, collection in metrics.items()

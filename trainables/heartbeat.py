@@ -1,10 +1,10 @@
 """Signs of life of a running trial, for whoever watches the results folder.
 
 A trial that runs has a file ``running/<trial_id>.json`` in the results folder: who runs it and how
-far it is. Its modification time moves while optimiser steps are taken, so that a trial that hangs
-can be told from one with long epochs, from any machine that sees the folder. A worker that hangs
-cannot say where; a thread of the interpreter, which needs nothing of the worker's own, notes it in
-``running/<trial_id>.trace``.
+far it is. Its modification time moves while steps are taken, batches evaluated and arrays loaded,
+so that a trial that hangs can be told from one with long epochs or evaluations, from any machine
+that sees the folder. A worker that hangs cannot say where; a thread of the interpreter, which needs
+nothing of the worker's own, notes it in ``running/<trial_id>.trace``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Heartbeat:
         results_dir: The results folder.
         trial_id: The trial.
         who: What else is to be said: phase, label, node, ...
-        stall_s: Seconds without a step after which somebody will kill this process; the place of
+        stall_s: Seconds without progress after which somebody will kill this process; the place of
             the hang is noted shortly before. ``None`` if nobody will.
     """
 
@@ -84,7 +84,7 @@ class Heartbeat:
         self.beat()
 
     def beat(self) -> None:
-        """A step was taken; cheap enough to be called after each."""
+        """Something was done, a step or a batch; cheap enough to be called after each."""
         now = time.monotonic()
         if now < self._next:
             return

@@ -63,7 +63,8 @@ class TrialSession:
             ``checkpoints/<trial_id>/best.pt`` when the trial has finished.
         keep_last: Whether the state after the last epoch is kept as
             ``checkpoints/<trial_id>/last.pt`` when the trial has finished.
-        after_step: Called after every optimiser step, and before and after what else takes long.
+        on_progress: Called after every optimiser step, evaluated batch and loaded array, and before
+            and after what else takes long.
         prunable: Whether the trial ends early when a mark says so (:mod:`trainables.pruning`).
         hand_on: Whether the state after the last epoch is left for another trial.
         continues: The trial that left its state for this one. This one must compute, for as many
@@ -89,7 +90,7 @@ class TrialSession:
         raise_on_failure: bool = False,
         keep_best: bool = False,
         keep_last: bool = False,
-        after_step: Callable[[], None] = lambda: None,
+        on_progress: Callable[[], None] = lambda: None,
         prunable: bool = False,
         hand_on: bool = False,
         continues: str | None = None,
@@ -105,7 +106,7 @@ class TrialSession:
         self._raise_on_failure = raise_on_failure
         self._keep_best = keep_best
         self._keep_last = keep_last
-        self._after_step = after_step
+        self._on_progress = on_progress
         self._prunable = prunable
         self._hand_on = hand_on
         self._continues = continues
@@ -138,13 +139,13 @@ class TrialSession:
         test = None
         error: Exception | None = None
         try:
-            self._after_step()
+            self._on_progress()
             trainer = self._ready_trainer()
-            self._after_step()
+            self._on_progress()
             self._obey_mark(trainer.epoch)
             if not trainer.complete:
                 trainer.run_epoch()
-                self._after_step()
+                self._on_progress()
             if trainer.complete:
                 if self._keep_last or self._hand_on:
                     self._last = copy.deepcopy(self.payload())
@@ -235,9 +236,9 @@ class TrialSession:
             problem = self.spec.make_problem()
             trainer = Trainer(
                 self.spec,
-                self._data.tensors(problem),
+                self._data.tensors(problem, self._on_progress),
                 device=self._device,
-                after_step=self._after_step,
+                on_progress=self._on_progress,
             )
             if self._resumed is not None:
                 trainer.load_state_dict(self._resumed["trainer"])

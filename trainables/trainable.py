@@ -63,7 +63,7 @@ class MTLTrainable(tune.Trainable):
     ``prunable``           whether the trial ends early when a mark says so
     ``hand_on``            whether the state after the last epoch is left for another trial
     ``continues``          the trial whose state this one goes on from, if it is there
-    ``stall_s``            seconds without a step after which somebody kills this process; where
+    ``stall_s``            seconds without progress after which somebody kills this process; where
                            it hangs is noted before (:mod:`trainables.heartbeat`)
     ``label``              what the trial is called in its signs of life
     ====================== ======================================================================
@@ -143,7 +143,7 @@ class MTLTrainable(tune.Trainable):
         }
         self._heartbeat = Heartbeat(results_dir, spec.trial_id, who, stall_s=config.get("stall_s"))
 
-    def _after_step(self) -> None:
+    def _on_progress(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.beat()
 
@@ -178,7 +178,7 @@ class MTLTrainable(tune.Trainable):
             prunable=config.get("prunable", False),
             hand_on=config.get("hand_on", False),
             continues=config.get("continues"),
-            after_step=self._after_step,
+            on_progress=self._on_progress,
         )
 
     def _cpus(self) -> int:

@@ -81,7 +81,7 @@ class Trainer:
         spec: What to train.
         data: The tensors of the specification's problem, see :func:`trainables.data.to_tensors`.
         device: Where to train; the tensors must live there.
-        after_step: Called after every optimiser step.
+        on_progress: Called after every optimiser step and every batch that is evaluated.
 
     Attributes:
         spec: The specification.
@@ -102,10 +102,10 @@ class Trainer:
         data: SplitTensors,
         *,
         device: torch.device | str = "cpu",
-        after_step: Callable[[], None] = lambda: None,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
-        self._after_step = after_step
+        self._on_progress = on_progress
         self.problem = spec.make_problem()
         self.method = spec.make_method()
         self.rows: list[Row] = []
@@ -200,7 +200,7 @@ class Trainer:
                 raise self._diverged("loss", str(error), error.task, step) from error
             except NonFiniteGradientError as error:
                 raise self._diverged("gradient", str(error), error.task, step) from error
-            self._after_step()
+            self._on_progress()
         return step
 
     def _step(
@@ -303,7 +303,7 @@ class Trainer:
 
     def _validate(self, row: Row, trained: tuple[str, ...], steps: int) -> dict[str, float] | None:
         """Adds the validation split's part to a row; returns the drop of each task if known."""
-        losses, values = evaluate(self.problem, self.model, self._data["validation"], self._metrics)
+        losses, values = self._evaluate("validation")
         reference = self.spec.reference
         tasks = self.problem.tasks if reference is not None else self.problem.choose(trained)
         for task in tasks:
@@ -359,8 +359,17 @@ class Trainer:
             Metrics by task, of the tasks whose validation metrics are in the best epoch's row.
         """
         row = self.best_row or {}
-        _, values = evaluate(self.problem, self.model, self._data["test"], self._metrics)
+        _, values = self._evaluate("test")
         return {task: got for task, got in values.items() if f"validation_loss.{task}" in row}
+
+    def _evaluate(self, split: str) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+        return evaluate(
+            self.problem,
+            self.model,
+            self._data[split],
+            self._metrics,
+            on_progress=self._on_progress,
+        )
 
     # -------------------------------------------------------------------- state
 

@@ -211,7 +211,8 @@ class Resources(Section):
     ``keep_checkpoints``: ``best`` keeps the parameters of the best epoch of every trial that reads
     the test split (``checkpoints/<trial_id>/best.pt``), ``best_and_last`` the state after its
     last epoch too (``last.pt``), ``none`` keeps none. ``stall_seconds``: the worker of a trial that
-    takes no step for so long is killed (``null``: never); up to ``retries`` more attempts follow.
+    makes no progress (no step, no batch evaluated) for so long is killed (``null``: never); up to
+    ``retries`` more attempts follow.
     """
 
     cpus_per_trial: int = Field(default=1, ge=1)

@@ -1,8 +1,8 @@
 """Early stopping of the trials of a search, by the measure that epochs are chosen by.
 
 A rule compares a trial with those of other configurations of the same method, never with those of
-another method nor with other seeds of its own configuration, and judges every method alike. It looks
-at the best epoch so far, on validation; with several objectives too, since it takes one number. Only
+another method nor with other seeds of its own one, and judges every method alike. It looks at the
+best epoch so far, on validation; with several objectives too, since it takes one number. Only
 searches are stopped early: what is compared in tables (replicates, fixed weights, sweeps) and what
 others are measured against (single-task models) always trains to its end.
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from trainables.data import DataCache, count_items
+from trainables.evaluation import evaluate
 from trainables.heartbeat import Heartbeat, heartbeat_path, read_heartbeat, trace_path
 from trainables.session import TrialSession
 
@@ -46,9 +48,41 @@ def test_a_sign_says_who_and_how_far_and_moves_with_steps(tmp_path, clock):
 def test_steps_of_a_session_are_signs(make_spec, data, tmp_path):
     calls = []
     spec = make_spec(epochs=2, batch_size=80)
-    TrialSession(spec, data, after_step=lambda: calls.append(1)).run()
+    data.tensors(spec.make_problem())  # loaded already
+    TrialSession(spec, data, on_progress=lambda: calls.append(1)).run()
     steps, parts = 2 * 320 // 80, 3 * 2  # before, between and after making ready and training
-    assert len(calls) == steps + parts
+    validated = 2  # in one batch each epoch
+    assert len(calls) == steps + parts + validated
+
+
+def test_long_evaluations_and_loading_are_signs_of_life(make_spec, data, tmp_path, clock):
+    """Nothing that takes long is longer without a sign than one of its parts."""
+    spec = make_spec(epochs=1, batch_size=320, evaluate_test=True)
+    heart, path = Heartbeat(tmp_path, "abc"), heartbeat_path(tmp_path, "abc")
+    gaps: list[float] = []
+    problem = spec.make_problem()
+    splits = {problem.key: problem.load(None)}
+
+    def progress():
+        clock[0] += 10.0  # as long as each part takes
+        os.utime(path, (0, 0))
+        heart.beat()
+        gaps.append(age(path))
+
+    cache = DataCache(splits)
+    cache.tensors(problem, progress)
+    arrays = sum(len(arrays) for arrays in splits[problem.key].values())
+    assert len(gaps) == arrays > 1
+    tensors = cache.tensors(problem, progress)
+    assert len(gaps) == arrays  # they are there already
+    model, metrics = problem.build_model(seed=0), problem.make_metrics()
+    alone = evaluate(problem, model, tensors["validation"], metrics, 16)
+    watched = evaluate(problem, model, tensors["validation"], metrics, 16, on_progress=progress)
+    assert watched == alone
+    batches = -(-count_items(tensors["validation"]) // 16)
+    assert len(gaps) == arrays + batches
+    assert max(gaps) < 100  # each of them moved the sign
+    heart.end()
 
 
 def test_a_sign_that_was_removed_comes_back(tmp_path, clock):

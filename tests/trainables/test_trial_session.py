@@ -182,7 +182,7 @@ def test_an_interrupt_is_not_a_failure(make_spec, data, tmp_path, monkeypatch):
     session = TrialSession(spec, data, results_dir=tmp_path)
     session.step()
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("trainables.training.evaluate", interrupt)
