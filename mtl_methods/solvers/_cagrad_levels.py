@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
 
-from mtl_methods.solvers._gram import EPSILON, Vector
+from mtl_methods.solvers._gram import EPSILON, Vector, solve_definite
 from mtl_methods.solvers._nonnegative import (
     active_set,
     limit_of,
@@ -282,7 +281,7 @@ def _piece(problem: LevelProblem, index: NDArray[np.intp]) -> tuple[float, Vecto
     right = np.empty((2, index.size))
     right[0] = problem.shares.take(index)
     right[1] = problem.slopes.take(index)
-    _, solved, info = dposv(problem.cosines.take(index, 0).take(index, 1), right.T)
+    solved, info = solve_definite(problem.cosines.take(index, 0).take(index, 1), right.T)
     if info:
         return None
     products = right @ solved
@@ -308,7 +307,7 @@ def _moved(
     right[1] = rest.take(index)
     system = block.copy()
     system.ravel()[:: index.size + 1] += _PROXIMITY
-    _, solved, info = dposv(system, right.T)
+    solved, info = solve_definite(system, right.T)
     if info:
         return None
     slope = solved[:, 0]

@@ -7,9 +7,8 @@ that can; where none is at hand, NumPy's is that of float64.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.lapack import dposv
 
-from mtl_methods.solvers._gram import EPSILON, Vector
+from mtl_methods.solvers._gram import EPSILON, Vector, solve_definite
 
 __all__ = ["exact_residual", "refined"]
 
@@ -54,7 +53,7 @@ def refined(
         slope = (target / w).astype(np.float64)
         system.ravel()[diagonal] += p * slope * inverse * inverse
         missing = (target - exact @ w).astype(np.float64)
-        _, change, info = dposv(system, missing * inverse)
+        change, info = solve_definite(system, missing * inverse)
         if info:
             break
         w = w + change * inverse

@@ -6,10 +6,19 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dposv
 
 from mtl_methods.errors import ConfigurationError, SolverError
 
-__all__ = ["EPSILON", "Vector", "checked_gram", "checked_vector", "lengths_of", "unit_gram"]
+__all__ = [
+    "EPSILON",
+    "Vector",
+    "checked_gram",
+    "checked_vector",
+    "lengths_of",
+    "solve_definite",
+    "unit_gram",
+]
 
 Vector: TypeAlias = NDArray[np.float64]
 
@@ -103,3 +112,20 @@ def unit_gram(matrix: Vector, inverse_lengths: Vector) -> Vector:
     cosines *= inverse_lengths[:, None]
     cosines.ravel()[:: matrix.shape[0] + 1] = 1.0
     return cosines
+
+
+def solve_definite(matrix: Vector, right: Vector) -> tuple[Vector, int]:
+    """Solve ``A x = b`` for a symmetric positive definite A, which is overwritten.
+
+    LAPACK wants Fortran's order; handing it the transpose, which is the same matrix, saves a copy
+    that costs as much as the factorisation at 40 tasks.
+
+    Args:
+        matrix: A, C-contiguous, shape (n, n); overwritten.
+        right: b, shape (n,), or several as columns, shape (n, r).
+
+    Returns:
+        x in the shape of b, and 0, or a positive number if A is not positive definite.
+    """
+    _, solution, info = dposv(matrix.T, right, 1, 1)
+    return solution, info

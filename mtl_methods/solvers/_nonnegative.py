@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv, dpotrf
+from scipy.linalg.lapack import dpotrf
 
-from mtl_methods.solvers._gram import EPSILON, Vector
+from mtl_methods.solvers._gram import EPSILON, Vector, solve_definite
 from mtl_methods.solvers._splitting import PENALTY, split
 
 __all__ = [
@@ -85,7 +85,7 @@ def limit_of(precision: float) -> float:
 
 def independent(matrix: Vector, precision: float) -> bool:
     """Whether a Gram matrix is regular far beyond its precision, by the pivots of its factor."""
-    factor, info = dpotrf(matrix)
+    factor, info = dpotrf(matrix.T, 1)
     least = _INDEPENDENT * precision + _REGULAR
     return not info and float(factor.diagonal().min()) ** 2 > least
 
@@ -176,9 +176,10 @@ def minimise_nonnegative(
     for iteration in range(1, 3 * size + 20):
         index = free.nonzero()[0]
         if index.size == size:
-            _, found, info = dposv(regular, linear)
+            found, info = solve_definite(regular.copy(), linear)
         elif index.size:
-            _, inner, info = dposv(regular.take(index, 0).take(index, 1), linear.take(index))
+            block = regular.take(index, 0).take(index, 1)
+            inner, info = solve_definite(block, linear.take(index))
             found = np.zeros(size)
             found[index] = inner
         else:
@@ -212,9 +213,9 @@ def minimise_nonnegative(
         start = _near(regular, linear)
     else:
         start = np.zeros(size)
-    found = active_set(regular, linear, start, limit=limit, scale=scale)
+    rest = active_set(regular, linear, start, limit=limit, scale=scale)
     return NonnegativeMinimum(
-        found.point, matrix @ found.point - linear, found.passive, iteration + found.iterations
+        rest.point, matrix @ rest.point - linear, rest.passive, iteration + rest.iterations
     )
 
 
@@ -281,7 +282,7 @@ def active_set(
             stalled = 0
         iterations += 1
         current = point.take(index)
-        _, change, info = dposv(system.take(index, 0).take(index, 1), inner)
+        change, info = solve_definite(system.take(index, 0).take(index, 1), inner)
         if info:  # further from semidefinite than was said
             diagonal += proximity * diagonal
             proximity *= 100.0

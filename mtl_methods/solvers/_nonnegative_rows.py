@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv, dpotrf
+from scipy.linalg.lapack import dpotrf
 
-from mtl_methods.solvers._gram import EPSILON, Vector
+from mtl_methods.solvers._gram import EPSILON, Vector, solve_definite
 from mtl_methods.solvers._nonnegative import (
     Mask,
     active_set,
@@ -159,7 +159,7 @@ def minimise_nonnegative_rows(
 
 def _pivots(matrix: Vector) -> Vector | None:
     """Return the pivots of a regular matrix, or nothing if it is none."""
-    factor, info = dpotrf(matrix)
+    factor, info = dpotrf(matrix.T, 1)
     if info:
         return None
     pivots: Vector = factor.diagonal() ** 2
@@ -202,7 +202,7 @@ def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
             (index,) = free[members[0]].nonzero()
             if index.size:
                 block = system.take(index, 0).take(index, 1)
-                _, solved, _ = dposv(block, right[members].take(index, 1).T)
+                solved, _ = solve_definite(block, right[members].take(index, 1).T)
                 found[np.ix_(members, index)] = solved.T
         return found
     columns, values = free.nonzero()[1], right[free]
@@ -212,7 +212,7 @@ def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
         if end > begin:
             index = columns[begin:end]
             block = system.take(index, 0).take(index, 1)
-            parts.append(dposv(block.T, values[begin:end], 0, 1, 1)[1])
+            parts.append(solve_definite(block, values[begin:end])[0])
         begin = end
     if parts:
         found[free] = np.concatenate(parts)

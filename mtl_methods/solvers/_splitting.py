@@ -61,11 +61,11 @@ def split(
     system = matrix.copy()
     diagonal = system.ravel()[:: matrix.shape[0] + 1]
     diagonal += penalty
-    factor, info = dpotrf(system, 1)
+    factor, info = dpotrf(system.T, 1)
     while info:
         diagonal += 9.0 * penalty
         penalty *= 10.0
-        factor, info = dpotrf(system, 1)
+        factor, info = dpotrf(system.T, 1)
     root, _ = dtrtri(factor, 1)
     turn = (_RELAXATION * root.T) @ root
     constant = linear @ turn

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg.lapack import dposv
 
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.solvers._extended import exact_residual, refined
@@ -18,6 +17,7 @@ from mtl_methods.solvers._gram import (
     checked_gram,
     checked_vector,
     lengths_of,
+    solve_definite,
     unit_gram,
 )
 from mtl_methods.solvers.min_norm import HullPoint, nearest_in_hull
@@ -242,7 +242,8 @@ def _newton(
 ) -> _Newton:
     """Iterate on ``C v = exp(log_c) v^(-p)``; see :func:`solve_alpha_fair`."""
     size = log_c.shape[0]
-    diagonal = slice(None, None, size + 1)
+    system = np.empty_like(cosines)
+    diagonal = system.ravel()[:: size + 1]
     deep = p < 0.25
     v = np.exp(log_v)
     best = _Newton(v, log_v, math.inf, 0, 0.0)
@@ -255,7 +256,7 @@ def _newton(
         products = cosines @ v
         target = np.exp(log_c - p * log_v)
         ratio = products / target
-        low, high = float(ratio.min()), float(ratio.max())
+        low, high = float(np.minimum.reduce(ratio)), float(np.maximum.reduce(ratio))
         if not iteration and low > 1.0:
             # All too large (aligned gradients): the factor they share, at no extra product.
             log_v = log_v - math.log(low) / (1.0 + p)
@@ -281,9 +282,9 @@ def _newton(
             best = _Newton(v, log_v, residual, iteration, distance, hull)
             stalled = 0
             if residual <= tolerance:
-                smallest = float(products.min())
-                bound = smallest * smallest / float(v @ products)
-                return best._replace(distance=max(bound, distance))
+                smallest = float(np.minimum.reduce(products))
+                bound = max(smallest * smallest / float(v @ products), distance)
+                return _Newton(v, log_v, residual, iteration, bound, hull)
         elif iteration > _PATIENCE:
             stalled += 1
             rounding = (size + 16.0) * (np.abs(cosines) @ v)
@@ -304,9 +305,9 @@ def _newton(
         slope = products if near else target
         right = -products * np.log(ratio) if near else target - products
         while True:
-            system = cosines.copy()
-            system.ravel()[diagonal] += p * slope / v + shift
-            _, change, info = dposv(system, right)
+            system[:] = cosines
+            diagonal += p * slope / v + shift
+            change, info = solve_definite(system, right)
             if not info or shift > 1.0:
                 break
             shift = max(100.0 * shift, threshold)  # float32 gradients: not quite semidefinite
@@ -325,7 +326,7 @@ def _newton(
 def _residual(matrix: Vector, weights: Vector, p: float, right: Vector | float) -> float:
     """Return ``max_i |(G w)_i w_i^p / c_i - 1|``."""
     ratio = (matrix @ weights) * weights**p / right
-    return max(float(ratio.max()) - 1.0, 1.0 - float(ratio.min()))
+    return max(float(np.maximum.reduce(ratio)) - 1.0, 1.0 - float(np.minimum.reduce(ratio)))
 
 
 def _curve(change: Vector, p: float) -> Vector:
