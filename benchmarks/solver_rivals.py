@@ -11,6 +11,7 @@ from scipy.optimize import Bounds, LinearConstraint, least_squares, minimize
 from solver_measures import RADIUS, Array
 
 __all__ = [
+    "alpha_fair_by_cvxpy",
     "by_frank_wolfe",
     "by_least_squares",
     "by_slsqp",
@@ -104,11 +105,41 @@ def nash_by_cvxpy(gram: Array, steps: int = 20) -> Array:
     return scaled_back
 
 
+def root_of(gram: Array) -> Array:
+    """R with ``R'R = G``."""
+    values, vectors = np.linalg.eigh(gram)
+    factor: Array = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    return factor
+
+
+def alpha_fair_by_cvxpy(gram: Array, p: float) -> Array:
+    """One convex problem: the α-fair equation is its condition of stationarity.
+
+    ``min 1/2 w'G w - Σ w_i^(1-p) / (1-p)``, with the logarithm for p = 1, on the matrix of the
+    unit gradients' cosines and with weights in its unit: ``w_i = v_i t / ||g_i||`` turns the
+    second term into one with coefficients, ``t^(1+p)`` their mean.
+    """
+    cvxpy = importlib.import_module("cvxpy")
+    lengths = np.sqrt(gram.diagonal())
+    shares = lengths ** (p - 1.0)
+    mean = float(shares.mean())
+    unit = cvxpy.Variable(len(gram), nonneg=True)
+    term = cvxpy.log(unit) if p == 1.0 else cvxpy.power(unit, 1.0 - p) / (1.0 - p)
+    energy = 0.5 * cvxpy.sum_squares(root_of(gram / np.outer(lengths, lengths)) @ unit)
+    try:
+        cvxpy.Problem(cvxpy.Minimize(energy - (shares / mean) @ term)).solve()
+    except cvxpy.error.SolverError:
+        return np.zeros(len(gram))
+    if unit.value is None:
+        return np.zeros(len(gram))
+    found: Array = unit.value * mean ** (1.0 / (1.0 + p)) / lengths
+    return found
+
+
 def cagrad_by_cvxpy(gram: Array) -> Array:
     cvxpy = importlib.import_module("cvxpy")
     k = len(gram)
-    values, vectors = np.linalg.eigh(gram / np.trace(gram))
-    factor = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    factor = root_of(gram / np.trace(gram))
     mean = factor.mean(axis=1)
     weights = cvxpy.Variable(k, nonneg=True)
     combined = factor @ weights
