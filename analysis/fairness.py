@@ -22,15 +22,17 @@ def fairness_sweep(results: Results) -> pd.DataFrame:
     """Every measure at every value of every method's own hyper-parameters.
 
     Of each method the first of these that varies something: trials of phase ``sensitivity`` (one
-    hyper-parameter varied, all else at its best); replicates of several variants of the method,
-    each tuned and trained anew at its own value (FairGrad with α = 1, 2, 5, 10 as four methods of
-    a study); the trials of its search, in which everything varies at once.
+    hyper-parameter varied, all else at its best; each variant of the method by itself); replicates
+    of several variants of the method, each tuned and trained anew at its own value (FairGrad with
+    α = 1, 2, 5, 10 as four methods of a study); the trials of its search, in which everything
+    varies at once.
 
     Args:
         results: A loaded folder.
 
     Returns:
-        One row for each method, hyper-parameter and value: ``method``, ``parameter``, ``value``,
+        One row for each method, hyper-parameter and value: ``method``, ``variant`` (whose values
+        these are; the method where they are those of several variants), ``parameter``, ``value``,
         ``source`` (phase), ``split``, ``trials``, and the mean of each of `scores.MEASURES` with
         ``<measure>_se``; ``on_front``: not dominated in (`delta_m`, `delta_m_variance`) among the
         values of the same parameter. Sorted by method, parameter, value.
@@ -41,12 +43,16 @@ def fairness_sweep(results: Results) -> pd.DataFrame:
     for method, everything in chosen.groupby("method", sort=False):
         for source in SOURCES:
             own = everything[everything["phase"] == source]
-            found = list(_tables(results, str(method), own, source))
+            found = [
+                table.assign(method=str(method), variant=variant)
+                for variant, part in _parts(results, str(method), own, source)
+                for table in _tables(results, part, source)
+            ]
             if found:
                 tables.extend(found)
                 break
     columns = [
-        *("method", "parameter", "value", "source", "split", "trials", "on_front"),
+        *("method", "variant", "parameter", "value", "source", "split", "trials", "on_front"),
         *(name for m in MEASURES for name in (m, f"{m}_se")),
     ]
     if not tables:
@@ -54,9 +60,28 @@ def fairness_sweep(results: Results) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[columns]
 
 
-def _tables(
+def _parts(
     results: Results, method: str, own: pd.DataFrame, source: str
-) -> Iterator[pd.DataFrame]:
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The trials that belong together, with the variant whose they are."""
+    owners = own["variant"].map(lambda variant: _owner(results, str(variant)))
+    if source == "sensitivity":
+        for owner, part in own.groupby(owners, sort=False):
+            yield str(owner), part
+    elif not own.empty:
+        yield (str(owners.iloc[0]) if owners.nunique() == 1 else method), own
+
+
+def _owner(results: Results, variant: str) -> str:
+    """The variant of which one hyper-parameter is varied: ``fair`` of ``fair[alpha=2]``."""
+    known = [str(name) for name in results.manifest.get("methods", {})]
+    if variant in known:
+        return variant
+    owners = [name for name in known if variant.startswith(f"{name}[")]
+    return max(owners, key=len, default=variant)
+
+
+def _tables(results: Results, own: pd.DataFrame, source: str) -> Iterator[pd.DataFrame]:
     """One table for each hyper-parameter that the trials vary."""
     test = own[[metric.column("test") for metric in results.metrics]]
     split = "test" if test.notna().all(axis=None) else "validation"
@@ -74,7 +99,6 @@ def _tables(
         table["on_front"] = nondominated(means[["delta_m", "delta_m_variance"]], [False, False])
         table["trials"] = grouped.size()
         table["value"] = table.index.astype(np.float64)
-        table["method"] = method
         table["parameter"] = parameter.partition(".")[2]
         table["source"] = source
         table["split"] = split
@@ -85,14 +109,16 @@ def fairness_sentences(sweep: pd.DataFrame, label: Callable[[str], str] = str) -
     """For each method and hyper-parameter: the best value for performance and for fairness."""
     said = []
     controlled = sweep[sweep["source"].isin(CONTROLLED)]
-    for (method, parameter), own in controlled.groupby(["method", "parameter"], sort=False):
+    grouped = controlled.groupby(["method", "variant", "parameter"], sort=False)
+    for (_, variant, parameter), own in grouped:
         kept = own.dropna(subset=["delta_m", "delta_m_variance"])
         if kept.empty:
             continue
         best = kept.sort_values("delta_m", kind="stable").iloc[0]
         fair = kept.sort_values("delta_m_variance", kind="stable").iloc[0]
         text = (
-            f"{label(str(method))}: Δm is best at {parameter} = {best['value']:g} {_measured(best)}"
+            f"{label(str(variant))}: Δm is best at {parameter} = {best['value']:g} "
+            f"{_measured(best)}"
         )
         text += (
             ", where the drops are also most even."

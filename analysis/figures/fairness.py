@@ -28,7 +28,7 @@ def draw(results: Results) -> Figure | None:
     if sweep.empty:
         return None
     groups = sorted(
-        (group for _, group in sweep.groupby(["method", "parameter"], sort=False)),
+        (group for _, group in sweep.groupby(["method", "variant", "parameter"], sort=False)),
         key=lambda group: group["source"].iloc[0] not in CONTROLLED,
     )[:MOST_ROWS]
     groups = [group for group in groups if len(group) >= 3]
@@ -45,7 +45,7 @@ def _row(axes: list[Axes], group: pd.DataFrame, results: Results) -> None:
     left, middle, right = axes
     controlled = group["source"].iloc[0] in CONTROLLED
     values = group["value"]
-    name = f"{results.label(str(group['method'].iloc[0]))}: {group['parameter'].iloc[0]}"
+    name = f"{results.label(str(group['variant'].iloc[0]))}: {group['parameter'].iloc[0]}"
     line = "-" if controlled else "none"
     for k, measure in enumerate(("delta_m", "worst_drop")):
         left.errorbar(

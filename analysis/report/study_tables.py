@@ -131,7 +131,7 @@ def fairness_table(study: StudyAnalysis) -> Table | None:
     if frame.empty:
         return None
     frame = frame.assign(
-        label=[study.results.label(str(name)) for name in frame["method"]]
+        label=[study.results.label(str(name)) for name in frame["variant"]]
     ).reset_index(drop=True)
     columns = [
         Column("label", "method"),
@@ -160,7 +160,7 @@ def fairness_table(study: StudyAnalysis) -> Table | None:
         "Phase “sensitivity”: only this hyper-parameter varies; “replicate”: every value was tuned "
         "and trained anew as a method of its own; “search”: everything varies. "
         "“On the front”: no other value is better in both Δm and its variance.",
-        row_variant="method",
+        row_variant="variant",
         long=True,
     )
 

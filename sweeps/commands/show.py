@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.phases.population import replicates_of
 from sweeps.phases.sensitivity import values_in_words
 from sweeps.running.progress import duration
 from sweeps.search.objectives import Objective
@@ -182,13 +183,11 @@ def _composition(resolved: ResolvedStudy, phase: str) -> str:
     configurations = _budget(study)
     searches = f"{configurations} × {len(resolved.search_seeds)} seeds"
     methods = len(resolved.candidates)
-    several = resolved.max_configurations > 1
     texts = {
         "baselines": f"{len(resolved.baselines)} tasks × ({searches} + "
         f"{resolved.baseline_seeds} replicates)",
         "search": f"{methods} methods × {searches}",
-        "replicate": f"{methods} methods × {study.replicate.seeds if study.replicate else 0} seeds"
-        + (f" × up to {resolved.max_configurations} configurations" if several else ""),
+        "replicate": _replicates(resolved),
         "fixed_weights": "sources "
         + ", ".join(study.fixed_weights.sources if study.fixed_weights else [])
         + f" × {resolved.fixed_seeds} seeds",
@@ -204,6 +203,20 @@ def _composition(resolved: ResolvedStudy, phase: str) -> str:
             f"{population.interval} of {resolved.protocol['epochs']} epochs"
         )
     return texts.get(phase, "")
+
+
+def _replicates(resolved: ResolvedStudy) -> str:
+    """Methods with their seeds, and the population with its own."""
+    replicate, population = resolved.study.replicate, resolved.study.population
+    parts = []
+    if replicate is not None:
+        text = f"{len(resolved.candidates)} methods × {replicate.seeds} seeds"
+        if resolved.max_configurations > 1:
+            text += f" × up to {resolved.max_configurations} configurations"
+        parts.append(text)
+    if population is not None and (seeds := replicates_of(resolved)):
+        parts.append(f"{population.label} × {seeds} seeds")
+    return " + ".join(parts)
 
 
 # ------------------------------------------------------------------ methods

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mtl_methods.loss_weighting.ls_course import course_text
 from sweeps.definition.identity import derived_seed
-from sweeps.definition.resolved import Candidate
+from sweeps.definition.resolved import Candidate, ResolvedStudy
 from sweeps.definition.spaces import Configuration
 from sweeps.definition.study import MAX_SEEDS, Population
 from sweeps.folder.ledger import Record
@@ -43,12 +43,18 @@ def units(context: Context) -> list[Unit]:
         return []
     population = PopulationUnit(context, settings, candidate)
     found: list[Unit] = [population]
-    replicates = settings.seeds or (
-        resolved.study.replicate.seeds if resolved.study.replicate else 0
-    )
+    replicates = replicates_of(resolved)
     if replicates:
         found.append(_replicates(context, population, candidate, replicates))
     return found
+
+
+def replicates_of(resolved: ResolvedStudy) -> int:
+    """How often the course of weights of the best member is trained: as often as replicates."""
+    settings, replicate = resolved.study.population, resolved.study.replicate
+    if settings is None:
+        return 0
+    return settings.seeds or (replicate.seeds if replicate else 0)
 
 
 def _replicates(

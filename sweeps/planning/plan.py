@@ -121,6 +121,17 @@ class Plan:
         """How many trials were in the ledger already."""
         return len(self._reused)
 
+    @property
+    def unclaimed(self) -> int:
+        """How many records of trials the ledger holds that nothing has asked for so far.
+
+        A study that has changed comes to some of them only when what it trains anew has ended.
+        """
+        asked = {trial_id for _, trial_id in self._asked}
+        return sum(
+            record.trial_id not in asked and not record.skipped for record in self.ledger.records()
+        )
+
     def counts(self) -> dict[str, PhaseCount]:
         """How far each phase of the study is, in order."""
         counts: dict[str, PhaseCount] = {}

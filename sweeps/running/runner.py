@@ -153,6 +153,12 @@ class _Run:
             logger.info("the study has changed since the last run; changed parts run anew")
         if self.plan.reused:
             logger.info("%d trials had ended before and are not repeated", self.plan.reused)
+        if self.plan.unclaimed:
+            logger.info(
+                "%d more had ended before; those that the study as it is now comes to are not "
+                "repeated either",
+                self.plan.unclaimed,
+            )
         if self.retried:
             logger.info("%d trials had failed and are tried again", self.retried)
         for note in self.resolved.notes:

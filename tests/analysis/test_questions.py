@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,6 +180,32 @@ def test_methods_that_differ_in_one_value_are_a_fairness_sweep(tmp_path: Path) -
     assert table["delta_m"].iloc[2] == pytest.approx(scores[ids].mean())
     assert any(text.startswith("FairGrad!: Δm is best at alpha") for text in
                fairness_sentences(table, lambda name: "FairGrad!"))  # fmt: skip
+
+
+def test_sensitivity_is_that_of_a_label_not_of_its_method(tmp_path: Path) -> None:
+    """Two variants of one method, each with values of its own: neither is mixed with the other."""
+    folder = write_folder(tmp_path / "f", Plan(sensitivity=(1.0, 2.0), search=2, sweep=0, fixed=()))
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    described = manifest["methods"].pop("fairgrad") | {"name": "fairgrad"}
+    for label in ("fair", "fair[er]"):
+        manifest["methods"][label] = described | {"label": label}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    trials = pd.read_parquet(folder / "trials.parquet")
+    swept = (trials["phase"] == "sensitivity") & (trials["method"] == "fairgrad")
+    own = trials[swept]
+    parts = []
+    for label, shift in (("fair", 0.0), ("fair[er]", 0.5)):
+        part = own.assign(trial_id=own["trial_id"] + label, **{"hp.alpha": own["hp.alpha"] + shift})
+        parts.append(part.assign(variant=[f"{label}[alpha={v}]" for v in part["hp.alpha"]]))
+    pd.concat([trials[trials["method"] != "fairgrad"], *parts]).to_parquet(
+        folder / "trials.parquet"
+    )
+    results = load(folder)
+    sweep = fairness_sweep(results)
+    table = sweep[sweep["method"] == "fairgrad"].groupby("variant")["value"].apply(list)
+    assert table.to_dict() == {"fair": [1.0, 2.0], "fair[er]": [1.5, 2.5]}
+    said = fairness_sentences(sweep, results.label)
+    assert [text.partition(":")[0] for text in said if "alpha" in text] == ["fair", "fair[er]"]
 
 
 def test_sensitivity_to_a_training_setting_is_shown_too(tmp_path: Path) -> None:

@@ -81,6 +81,21 @@ def test_more_seeds_keep_what_was_searched(tmp_path: Path) -> None:
     assert [t.seed for t in rerun if t.phase == "search"] == [2] * 9
 
 
+def test_what_ended_and_cannot_be_asked_for_yet_is_counted_apart(tmp_path: Path) -> None:
+    whole = make_plan(resolved_study(), tmp_path)
+    execute(whole, tmp_path)
+    assert (whole.reused, whole.unclaimed) == (0, 0)
+    lost = next(t for t, _ in whole.ended if t.phase == "baselines" and t.spec["evaluate_test"])
+    (tmp_path / "ledger" / f"{lost.trial_id}.json").unlink()
+    plan = make_plan(resolved_study(), tmp_path)
+    # Everything that is measured against the baselines waits for the one that is lost.
+    assert plan.reused + plan.unclaimed == len(whole.ended) - 1
+    assert plan.unclaimed > plan.reused
+    rerun = execute(plan, tmp_path)
+    assert [trial.trial_id for trial in rerun] == [lost.trial_id]
+    assert (plan.reused, plan.unclaimed) == (len(whole.ended) - 1, 0)
+
+
 def test_changed_parts_run_anew_and_unchanged_ones_do_not(tmp_path: Path) -> None:
     execute(make_plan(resolved_study(), tmp_path), tmp_path)
     changed = resolved_study(methods=["ls", "uw", {"name": "fairgrad", "alpha": 3.0}])

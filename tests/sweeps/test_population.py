@@ -14,6 +14,7 @@ from sweeps_fakes import make_plan, resolved_study
 from test_early_stopping import write
 
 from mtl_methods import make_method
+from sweeps.commands.show import _composition
 from sweeps.definition.study import Population
 from sweeps.errors import StudyError
 from sweeps.folder.tables import write_tables
@@ -243,6 +244,23 @@ def test_order_and_interruptions_change_nothing(tmp_path: Path) -> None:
     ids = [{t.trial_id for t, _ in plan.ended if t.variant == "pbt"} for plan in (whole, again)]
     assert ids[0] == ids[1]
     assert len(ids[0]) == 26
+
+
+def test_check_counts_its_replicates_in_words(tmp_path: Path) -> None:
+    both = {"population": {"size": 3, "interval": 1, "seeds": 4}, "replicate": {"seeds": 2}}
+    several = {
+        "replicate": {"seeds": 2, "max_configurations": 3},
+        "objectives": ["delta_m", "delta_m_variance"],
+    }
+    for changes, words, planned in (
+        (both, "3 methods × 2 seeds + pbt × 4 seeds", 10),
+        (several, "3 methods × 2 seeds × up to 3 configurations", 18),
+        (both | {"replicate": None, "fixed_weights": None}, "pbt × 4 seeds", 4),
+        (both | {"population": {"interval": 1}}, "3 methods × 2 seeds + pbt × 2 seeds", 8),
+    ):
+        study = resolved_study(**changes)
+        assert _composition(study, "replicate") == words
+        assert make_plan(study, tmp_path).counts()["replicate"].planned == planned
 
 
 def test_the_population_has_as_many_members_as_a_method_has_trials() -> None:
