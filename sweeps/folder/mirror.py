@@ -56,10 +56,15 @@ def open_mirror(mirror: str, results: Path) -> BaseStorage:
             return JournalStorage(JournalFileBackend(str(path)))
         return RDBStorage(mirror if path is None else f"sqlite:///{path}")
     except Exception as error:  # whatever Optuna, SQLAlchemy or a driver says
-        what = f"{path} cannot be opened; remove it, it is made anew" if path else mirror
+        advice = (
+            "remove it, it is made anew"
+            if path
+            else "see that the server runs and that Python has its driver (psycopg, pymysql)"
+        )
         reason = str(error).strip().splitlines()
         raise ResultsFolderError(
-            f"the mirror {what} ({reason[0] if reason else type(error).__name__})"
+            f"the mirror {path or mirror} cannot be opened; {advice} "
+            f"({reason[0] if reason else type(error).__name__})"
         ) from error
 
 
