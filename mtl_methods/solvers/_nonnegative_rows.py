@@ -68,11 +68,11 @@ class _Rows:
     points: Vector
     free: Mask
 
-    def keep(self, mask: Mask) -> None:
-        """Drops the problems outside a mask, shape (r,)."""
-        self.numbers, self.linear = self.numbers[mask], self.linear[mask]
-        self.sizes, self.state = self.sizes[mask], self.state[mask]
-        self.points, self.free = self.points[mask], self.free[mask]
+    def keep(self, left: NDArray[np.intp]) -> None:
+        """Drops the problems but these; their supports are set anew."""
+        self.numbers, self.linear = self.numbers[left], self.linear[left]
+        self.sizes, self.state = self.sizes[left], self.state[left]
+        self.points = self.points[left]
 
 
 def minimise_nonnegative_rows(
@@ -177,15 +177,22 @@ def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:
     system = matrix.copy()
     system.ravel()[:: matrix.shape[0] + 1] += _PROXIMITY
     target = points + _changes(system, right, free)
-    slope = target @ matrix - rows.linear
-    bound = _ROUNDED * (np.abs(target).sum(axis=1) + rows.sizes)[:, None]
-    inside = (target < 0.0) | (np.abs(slope) > bound)
-    wrong = np.where(free, inside, slope < -bound).any(axis=1)
+    slope = target @ matrix
+    slope -= rows.linear
+    bound = np.abs(target).sum(axis=1)
+    bound += rows.sizes
+    bound *= _ROUNDED
+    wrong = np.where(free, np.abs(slope), -slope) > bound[:, None]
+    wrong |= target < 0.0
     found[rows.numbers] = target
-    rows.free = np.where(free, target > 0.0, slope < -bound)
+    (left,) = wrong.any(axis=1).nonzero()
+    if left.size < target.shape[0]:
+        rows.keep(left)
+        target, wrong, free = target[left], wrong[left], free[left]
+    # Those whose sign is wrong change sides; a slope on the support is a matter of rounding.
+    rows.free = np.where(free, target > 0.0, wrong)
     stays = (target >= 0.0).all(axis=1)
     rows.points[stays] = target[stays]
-    rows.keep(wrong)
 
 
 def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
