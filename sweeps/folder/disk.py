@@ -82,24 +82,54 @@ def disk_need(plan: Plan, slots: int) -> DiskNeed:
     """
     resolved = plan.resolved
     parameters = _model_bytes(resolved)
-    counts = plan.counts()
-    left = {name: max(0, c.planned - c.left_out - c.ended) for name, c in counts.items()}
     optimizer = str(resolved.protocol["optimizer"])
     whole = _COPIES.get(optimizer, max(_COPIES.values())) * parameters + _CHECKPOINT_BYTES
     keep = resolved.study.resources.keep_checkpoints
-    tested = _tested(plan)
+    lengths, tested = _to_come(plan)
     kept = 0.0
     if keep != "none":
         kept += tested * (parameters + _CHECKPOINT_BYTES)
     if keep == "best_and_last":
         kept += tested * whole
-    ledger = sum(left.values()) * _record_bytes(resolved)
+    ledger = sum(_record_bytes(resolved, epochs) for epochs in lengths)
     return DiskNeed(
         kept=kept,
-        # The old checkpoint and its successor; the states of two generations of a population.
-        running=(min(slots, sum(left.values())) + _population(plan)) * 2.0 * whole,
+        # The old checkpoint and its successor; what a population hands on.
+        running=(2 * min(slots, len(lengths)) + _states(plan)) * whole,
         rest=ledger * (1.0 + _TABLES_PER_LEDGER) + _FIXED_BYTES,
     )
+
+
+def _to_come(plan: Plan) -> tuple[list[int], int]:
+    """What will run: the epochs of each trial, and how many of them read the test split.
+
+    Those that read it choose nothing, and are kept. Parts of a study that want the same trial
+    share it, which is known as soon as their trials are.
+    """
+    searches = set(plan.context.tunings.values())
+    epochs = int(plan.resolved.protocol["epochs"])
+    known = {trial.trial_id: trial for trial in plan.given_out}
+    lengths: list[int] = []
+    tested = 0
+    for unit in plan.units:
+        if unit.blocked is not None:
+            continue
+        if unit.waiting is not None:
+            known |= {trial.trial_id: trial for trial in unit.waiting}
+            continue
+        left = unit.lengths_left(epochs)
+        lengths += left
+        if unit not in searches and not isinstance(unit, PopulationUnit):
+            tested += len(left)
+    lengths += [trial.epochs for trial in known.values()]
+    return lengths, tested + sum(trial.spec["evaluate_test"] for trial in known.values())
+
+
+def _states(plan: Plan) -> int:
+    """States that a population will hand on and that are not on the disk yet."""
+    most = sum(unit.most_states for unit in plan.units if isinstance(unit, PopulationUnit))
+    there = plan.context.search_folder.parent.glob("checkpoints/*/handover.pt")
+    return max(0, most - sum(1 for _ in there))
 
 
 def _model_bytes(resolved: ResolvedStudy) -> int:
@@ -108,26 +138,10 @@ def _model_bytes(resolved: ResolvedStudy) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _tested(plan: Plan) -> int:
-    """How many trials that read the test split have not ended: all that choose nothing."""
-    searches = set(plan.context.tunings.values())
-    return sum(
-        max(0, unit.planned - unit.ended)
-        for unit in plan.units
-        if unit not in searches and not isinstance(unit, PopulationUnit) and unit.blocked is None
-    )
-
-
-def _population(plan: Plan) -> int:
-    """Members of a population that trains."""
-    units = [unit for unit in plan.units if isinstance(unit, PopulationUnit)]
-    return sum(unit.size for unit in units if not unit.done)
-
-
-def _record_bytes(resolved: ResolvedStudy) -> float:
+def _record_bytes(resolved: ResolvedStudy, epochs: int) -> float:
     metrics = sum(len(task.metrics) for task in resolved.tasks)
     cells = 10 + 4 * len(resolved.tasks) + 2 * metrics
-    return _RECORD_BYTES + int(resolved.protocol["epochs"]) * cells * _CELL_BYTES
+    return _RECORD_BYTES + epochs * cells * _CELL_BYTES
 
 
 def free_bytes(path: Path) -> int:

@@ -122,6 +122,30 @@ class PopulationUnit(Unit):
         """Estimated seconds: a generation is a part of a training."""
         return super().seconds_left(each) / self.generations
 
+    def lengths_left(self, epochs: int) -> list[int]:
+        """The epochs in the record of each trial to come: those before it goes on too."""
+        here = self.size - len(self._records) - self.running
+        later = range(self._generation + 1, self.generations)
+        return [
+            self._until(generation)
+            for generation, trials in ((self._generation, here), *((g, self.size) for g in later))
+            for _ in range(trials)
+        ]
+
+    @property
+    def most_states(self) -> int:
+        """How many states that are handed on lie on the disk at most from now on: two generations'.
+
+        The last generation hands nothing on.
+        """
+        if self.done or self._generation == self.generations - 1:
+            return 0
+        return self.size * min(2, self.generations - 1)
+
+    def _until(self, generation: int) -> int:
+        """After how many epochs a generation ends."""
+        return min((generation + 1) * self._settings.interval, self._epochs)
+
     def _told(self, trial: Trial, record: Record) -> None:
         for member in self._members[trial.trial_id]:
             if member not in self._records:
@@ -165,7 +189,7 @@ class PopulationUnit(Unit):
 
     def _trial(self, line: Line) -> Trial:
         last = self._generation == self.generations - 1
-        until = None if last else (self._generation + 1) * self._settings.interval
+        until = None if last else self._until(self._generation)
         reference = self._context.reference() if self._context.has_reference else None
         return self._context.resolved.trial(
             NAME,
@@ -191,7 +215,7 @@ class PopulationUnit(Unit):
         records = [self._records[member] for member in range(self.size)]
         values = [_value(record) for record in records]
         self._observe(values)
-        epoch = (self._generation + 1) * self._settings.interval
+        epoch = self._until(self._generation)
         lines = [
             Line(line.course, line.training, line.seed, record.trial_id)
             for line, record in zip(self._lines, records, strict=True)

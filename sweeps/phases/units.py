@@ -95,6 +95,19 @@ class Unit(ABC):
         return (self.planned - self.ended) * each
 
     @property
+    def waiting(self) -> Sequence[Trial] | None:
+        """The trials that it will still give, all of them; ``None`` if they are not known yet."""
+        return None
+
+    def lengths_left(self, epochs: int) -> list[int]:
+        """The epochs of each trial that has neither been given out nor ended.
+
+        Args:
+            epochs: Those of a whole trial.
+        """
+        return [epochs] * max(0, self.planned - self.ended - self.running)
+
+    @property
     def prunable(self) -> bool:
         """Whether its trials may have been stopped early."""
         return False
@@ -152,6 +165,11 @@ class Batch(Unit):
         self._fewer = fewer
         self._waiting: deque[Trial] | None = None
         self.results: list[tuple[Trial, Record]] = []
+
+    @property
+    def waiting(self) -> Sequence[Trial] | None:
+        """The trials that it will still give; ``None`` while what they depend on is not there."""
+        return None if self._waiting is None else list(self._waiting)
 
     def _next(self) -> Trial | None:
         if self._waiting is None:

@@ -107,6 +107,11 @@ class Plan:
         return len(self._in_flight)
 
     @property
+    def given_out(self) -> list[Trial]:
+        """The trials that have been given out and not ended."""
+        return [flight.trial for flight in self._in_flight.values()]
+
+    @property
     def ended(self) -> list[tuple[Trial, Record]]:
         """Every trial of the plan that has ended, with its record.
 

@@ -18,6 +18,7 @@ import sweeps.commands.cli
 from sweeps.errors import DiskFullError, ResultsFolderError, StudyError
 from sweeps.folder.disk import (
     DiskNeed,
+    _record_bytes,
     check_space,
     disk_need,
     free_bytes,
@@ -28,7 +29,12 @@ from sweeps.folder.disk import (
 )
 from sweeps.folder.ledger import Ledger
 from sweeps.running.logs import _LogFile
-from trainables.checkpoint import best_checkpoint_path, checkpoint_path, save_checkpoint
+from trainables.checkpoint import (
+    best_checkpoint_path,
+    checkpoint_path,
+    handover_path,
+    save_checkpoint,
+)
 from trainables.run import run_trial
 
 Usage = namedtuple("Usage", "total used free")
@@ -77,9 +83,51 @@ def test_real_checkpoints_are_no_larger_than_expected(keep: str, tmp_path: Path)
     each = need(tmp_path / "other", keep).kept / 15
     assert 0.5 * each < written <= each
     record = (tmp_path / "ledger" / f"{trial.trial_id}.json").stat().st_size
-    from sweeps.folder.disk import _record_bytes
+    expected = _record_bytes(study, trial.epochs)
+    assert 0.3 * expected < record < 1.5 * expected
 
-    assert 0.3 * _record_bytes(study) < record < 1.5 * _record_bytes(study)
+
+SWEEP = {"method": "fairgrad", "parameter": "alpha", "values": [2.0, 3.0, 4.0], "seeds": 2}
+
+
+def test_trials_that_several_parts_want_count_once(tmp_path: Path) -> None:
+    """FairGrad's default of alpha is 2: its replicates are the first value of the sweep."""
+    changes = {"baselines": None, "selection": "loss", "budget": None, "fixed_weights": None}
+    changes["search_space"] = None
+    swept = need(tmp_path / "a", "best", **changes, sensitivity=[SWEEP])
+    without = need(tmp_path / "b", "best", **changes)
+    each = without.kept / (3 * 2 + 3)  # replicates, and the weight sweep
+    assert swept.kept == pytest.approx(without.kept + 2 * 2 * each)
+    # Before the search has ended nobody knows, and all of them count.
+    changes["budget"] = {"trials": 2}
+    unknown = need(tmp_path / "c", "best", **changes, sensitivity=[SWEEP])
+    assert unknown.kept == pytest.approx(without.kept + 3 * 2 * each)
+
+
+def test_a_population_writes_short_records_and_hands_on_two_generations(tmp_path: Path) -> None:
+    changes = {"protocol": {"epochs": 6, "batch_size": 32}, "replicate": None}
+    changes |= {"fixed_weights": None, "weight_sweep": None}
+    without = need(tmp_path / "a", "none", **changes)
+    study = resolved_study(**changes)
+    state = without.running / 2 / 2  # two trials at once, each a checkpoint and its successor
+    for interval, generations, states in ((3, 2, 4), (2, 3, 8), (1, 6, 8)):
+        population = {"size": 4, "interval": interval}
+        more = need(tmp_path / f"{interval}", "none", **changes, population=population)
+        assert more.running - without.running == pytest.approx(states * state)
+        records = sum(4 * _record_bytes(study, interval * (g + 1)) for g in range(generations))
+        assert more.rest - without.rest == pytest.approx(1.7 * records)
+
+
+def test_states_that_were_handed_on_are_there_already(tmp_path: Path) -> None:
+    changes = {"protocol": {"epochs": 6, "batch_size": 32}, "replicate": None, "baselines": None}
+    changes |= {"fixed_weights": None, "weight_sweep": None, "selection": "loss", "methods": ["ls"]}
+    study = resolved_study(**changes, population={"size": 4, "interval": 2})
+    plan = make_plan(study, tmp_path)
+    before = disk_need(plan, 1)
+    for trial_id in ("a", "b", "c"):
+        save_checkpoint(handover_path(tmp_path, trial_id), {"state": 1})
+    state = before.running / (2 + 8)  # one trial's checkpoint and its successor
+    assert disk_need(plan, 1).running == pytest.approx(before.running - 3 * state)
 
 
 def test_what_has_ended_is_not_needed_again(tmp_path: Path) -> None:
