@@ -62,6 +62,7 @@ def wait_until(condition, process: subprocess.Popen[str], seconds: float = 120) 
 
 
 @pytest.mark.slow
+@pytest.mark.survival
 def test_the_trials_of_a_node_that_is_killed_finish_on_the_other(cluster, tmp_path):
     process = start(tmp_path, cluster.address)
     try:

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from sweeps_fakes import study_data
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 COMMAND = [sys.executable, "-m", "sweeps"]
 STUDY: dict[str, Any] = {

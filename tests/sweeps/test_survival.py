@@ -1,6 +1,7 @@
 """What a study survives, on Ray, in processes of their own; counts are printed (``pytest -s``).
 
-The long form, ten kills of one study: ``docs/studies/resilience/run.py --kills 10``.
+``python -m pytest -m survival --full -s`` runs all of it in full: ten kills of one study, and three
+of a study of 300 trials, beside what runs always.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import pytest
 import yaml
 from ray_cluster import VARIABLES, Cluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -137,6 +138,27 @@ def test_killed_damaged_and_continued_it_is_the_same_study(tmp_path: Path) -> No
     assert resilience.is_whole({**counts, "ended before a kill and run again": 0})
     assert counts["trials planned"] == 12
     assert resilience.left_over(kills) == []
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("name", "kills"), [("ten_kills.yaml", 10), ("study.yaml", 3)])
+def test_killed_at_many_random_moments_it_is_the_same_study(
+    tmp_path: Path, name: str, kills: int
+) -> None:
+    """The driver killed with SIGKILL at seeded random moments, and continued each time at once."""
+    study = ROOT / "docs" / "studies" / "resilience" / name
+    assert resilience.finish(resilience.start(study, tmp_path / "whole", tmp_path / "w")) == 0
+    planned = len(resilience.records(tmp_path / "whole"))
+    moments = resilience.moments(planned, kills, seed=1)
+    killed, code, outputs = resilience.kill_and_continue(study, tmp_path / "killed", moments)
+    assert code == 0, outputs[-1].read_text(encoding="utf-8")
+    assert len(killed) == kills
+    counts = resilience.survey(tmp_path / "killed", tmp_path / "whole", killed)
+    tell(f"{name}, killed {kills} times", counts)
+    assert counts["trials planned"] == planned
+    assert resilience.is_whole(counts)
+    assert resilience.left_over(killed) == []
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ray_cluster import Cluster, cluster_environment
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.survival]
 
 STUDY = """
 name: unshared
