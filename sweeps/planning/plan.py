@@ -16,6 +16,7 @@ from sweeps.phases import PHASES
 from sweeps.phases.context import Context
 from sweeps.phases.units import Unit
 from sweeps.planning.trials import Trial
+from trainables.checkpoint import checkpoint_path
 
 __all__ = ["PhaseCount", "PhaseTotals", "Plan"]
 
@@ -189,7 +190,7 @@ class Plan:
                 self._note(unit, trial, record)
             elif trial.trial_id in self._in_flight:
                 self._in_flight[trial.trial_id].wanted_by.append((unit, trial))
-            elif unit.unwanted(trial) is not None:
+            elif unit.unwanted(trial) is not None and not self._has_begun(trial):
                 unit.skip(trial)
                 self._changed = True
             else:
@@ -198,6 +199,10 @@ class Plan:
         # Others may wait for a unit that has just turned out to be blocked.
         self._changed = self._changed or unit.done != was_done
         return None
+
+    def _has_begun(self, trial: Trial) -> bool:
+        """Whether an earlier run left a checkpoint of a trial that has not ended."""
+        return checkpoint_path(self.context.search_folder.parent, trial.trial_id).is_file()
 
     def _absorb(self) -> None:
         """Takes note of everything that has ended, before anything new is asked for."""

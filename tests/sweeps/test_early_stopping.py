@@ -16,6 +16,7 @@ from sweeps.on_ray.searcher import PlanSearcher
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
 from sweeps.search.pruning import SCHEDULERS, Pruner, bracket_shares
+from trainables.checkpoint import checkpoint_path, save_checkpoint
 from trainables.pruning import read_mark
 from trainables.record import FORMAT, record_path, write_record
 
@@ -305,6 +306,11 @@ def test_a_seed_that_waits_for_its_actor_does_not_begin(tmp_path: Path) -> None:
         assert upcoming.trial_id == following.trial_id
         assert again.counts() == plan.counts()
         assert again.reused == len(again.ended)
+    # What had begun goes on.
+    save_checkpoint(checkpoint_path(tmp_path, waiting.trial_id), {"epoch": 3})
+    upcoming = make_plan(study, tmp_path).next()
+    assert upcoming is not None
+    assert upcoming.trial_id == waiting.trial_id
 
 
 class Quiet:
