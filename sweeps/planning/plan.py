@@ -220,6 +220,15 @@ class Plan:
         for unit, trial in flight.wanted_by:
             self._note(unit, trial, record)
 
+    def catch_up(self) -> None:
+        """Takes note of trials that ended while a run was being stopped and nobody was told."""
+        for trial_id in list(self._in_flight):
+            record = self.ledger.read(trial_id)
+            # A failed trial, and one that must not be stopped early, may have an old record.
+            usable = {"finished", "diverged"} | ({"pruned"} if self.prunable(trial_id) else set())
+            if record is not None and record.status in usable:
+                self.end(trial_id, record)
+
     def reported(self, trial_id: str, epoch: int, best: float) -> str | None:
         """Takes note of an epoch of a running trial; returns why to stop it, or ``None``.
 

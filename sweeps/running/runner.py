@@ -300,6 +300,7 @@ class _Run:
     # ------------------------------------------------------------------ the end
 
     def _conclude(self) -> Outcome:
+        self.plan.catch_up()
         ended = self.plan.ended
         if self.out_of_time and self.plan.finished:  # the last trial ended just in time
             self.out_of_time, self.stop.signal = False, None

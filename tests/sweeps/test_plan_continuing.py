@@ -81,6 +81,19 @@ def test_more_seeds_keep_what_was_searched(tmp_path: Path) -> None:
     assert [t.seed for t in rerun if t.phase == "search"] == [2] * 9
 
 
+@pytest.mark.parametrize(("status", "noted"), [("finished", True), ("failed", False)])
+def test_what_ended_as_the_run_was_stopped_is_noted(
+    status: str, noted: bool, tmp_path: Path
+) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    trials = [trial for trial in (plan.next(), plan.next()) if trial is not None]
+    assert len(trials) == 2
+    write_fake_record(tmp_path, trials[1], status, 0.5)
+    plan.catch_up()
+    assert [trial.trial_id for trial, _ in plan.ended] == [trials[1].trial_id] * noted
+    assert plan.running == 2 - noted
+
+
 def test_what_ended_and_cannot_be_asked_for_yet_is_counted_apart(tmp_path: Path) -> None:
     whole = make_plan(resolved_study(), tmp_path)
     execute(whole, tmp_path)
