@@ -1,6 +1,7 @@
 """One training step per method beside what it must cost.
 
     python benchmarks/step.py [--quick] [--model mlp ...] [--k 2 11 40] [--methods fairgrad ...]
+        [--kinds loss features ...]
 
 Floors, measured in turns with the methods in the same process, on one thread and in its processor
 time: LS (one backward pass of the summed losses) and the bare K-backward (``torch.autograd.grad``
@@ -39,6 +40,7 @@ BARS = {
 SMALL = ("lenet", "mlp", "conv")  # models of the bars; the others are for the exact Gram path
 EXACT_BAR, PLAIN_BAR, MEMORY_BAR = 0.35, 1.05, 1.10
 PLAIN_SUFFIX = " (plain)"
+KINDS = ("loss", "gram", "plain", "features", "gradients", "bilevel", "peer")
 
 
 def floor_contender(name: str, backward) -> Contender:
@@ -191,6 +193,7 @@ def main() -> int:
     parser.add_argument("--model", nargs="*", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--k", nargs="*", type=int, default=[2, 11, 40])
     parser.add_argument("--methods", nargs="*", choices=known, default=known)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--seconds", type=float, help="time per table")
     parser.add_argument("--no-memory", action="store_true")
@@ -207,6 +210,7 @@ def main() -> int:
             contenders = contenders_of(case, options.methods)
             if not options.no_peers:
                 contenders += peer_contenders(case)
+            contenders = [c for c in contenders if c.kind in ("floor", *options.kinds)]
             memory = {} if options.no_memory else memory_of(case, contenders)
             times = measure(case, contenders, seconds=seconds, least=least, most=200)
             report(case, contenders, times, memory)
