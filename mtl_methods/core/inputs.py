@@ -22,7 +22,7 @@ from mtl_methods.errors import (
 if TYPE_CHECKING:
     from mtl_methods.core.method import Method
 
-__all__ = ["checked_inputs"]
+__all__ = ["checked_inputs", "loss_values"]
 
 _FURTHER = ("closure", "named_parameters", "lr", "extra_losses")
 
@@ -62,7 +62,9 @@ def checked_inputs(
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
-    values = _checked_values(method, tasks, terms)
+    values = loss_values(method.name, tasks, terms)
+    if not any(loss.requires_grad for loss in terms):
+        raise TaskError(f"{method.name}: no loss has a graph to differentiate")
     trunk = _leaves(method, "shared", shared)
     own = None if heads is None else _leaves(method, "heads", heads)
     given = None if features is None else _features(method, features)
@@ -152,19 +154,27 @@ def _first_numbers(count: int) -> Tensor:
     return torch.arange(count)
 
 
-def _checked_values(method: Method, tasks: tuple[str, ...], terms: tuple[Tensor, ...]) -> Tensor:
-    """The values of the losses, float64 on the CPU, shape (K,), all finite."""
+def loss_values(name: str, tasks: Sequence[str], terms: Sequence[Tensor]) -> Tensor:
+    """The values of losses, float64 on the CPU, shape (K,).
+
+    Args:
+        name: Whose losses they are, for errors.
+        tasks: The K tasks.
+        terms: Their K scalar losses.
+
+    Raises:
+        TaskError: If one is no real scalar tensor.
+        NonFiniteLossError: If one is NaN or infinite.
+    """
     with torch.no_grad():
         try:
-            values = torch.stack(terms)
+            values = torch.stack(tuple(terms))
         except (TypeError, RuntimeError):  # not all are tensors of one shape on one device
             values = None
         if values is None or values.dim() != 1 or values.is_complex():
-            _check_scalars(method, tasks, terms)
+            _check_scalars(name, tasks, terms)
             values = torch.stack([loss.reshape(()).to("cpu", torch.float64) for loss in terms])
         values = values.to("cpu", torch.float64)
-    if not any(loss.requires_grad for loss in terms):
-        raise TaskError(f"{method.name}: no loss has a graph to differentiate")
     numbers = values.tolist()
     if not all(map(math.isfinite, numbers)):
         task, value = next(
@@ -174,7 +184,7 @@ def _checked_values(method: Method, tasks: tuple[str, ...], terms: tuple[Tensor,
     return values
 
 
-def _check_scalars(method: Method, tasks: tuple[str, ...], terms: tuple[Tensor, ...]) -> None:
+def _check_scalars(name: str, tasks: Sequence[str], terms: Sequence[Tensor]) -> None:
     """Refuses what is no real scalar tensor, by name."""
     for task, loss in zip(tasks, terms, strict=True):
         if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
@@ -182,8 +192,7 @@ def _check_scalars(method: Method, tasks: tuple[str, ...], terms: tuple[Tensor, 
             if isinstance(loss, Tensor):
                 found = str(loss.dtype if loss.is_complex() else tuple(loss.shape))
             raise TaskError(
-                f"{method.name}: the loss of task {task!r} must be a real scalar tensor, got "
-                f"{found}"
+                f"{name}: the loss of task {task!r} must be a real scalar tensor, got {found}"
             )
 
 

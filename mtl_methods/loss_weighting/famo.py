@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
+from mtl_methods.core.inputs import loss_values
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.core.positive import loss_floor_option
-from mtl_methods.errors import NonFiniteLossError, TaskError
+from mtl_methods.errors import TaskError
 
 __all__ = ["FAMO"]
 
@@ -137,15 +138,15 @@ class FAMO(LossWeighting):
 
         Raises:
             NonFiniteLossError: If a loss is NaN or infinite.
-            TaskError: If a loss is not above ``loss_floor``.
+            TaskError: If a loss is no scalar or not above ``loss_floor``.
         """
         if self.update_from == "next_batch" or not self.state.get("pending"):
             return
         tasks = tuple(task for task in self.state["pending"] if task in losses)
-        values = [losses[task].item() for task in tasks]
-        for task, value in zip(tasks, values, strict=True):
-            if not math.isfinite(value):
-                raise NonFiniteLossError(task, value)
+        if not tasks:
+            self.state["pending"] = {}
+            return
+        values = loss_values(self.name, tasks, [losses[task] for task in tasks]).tolist()
         logs = map(math.log, self._distances(tasks, values))
         self._judge(dict(zip(tasks, logs, strict=True)))
 

@@ -100,3 +100,13 @@ def test_non_finite_losses_after_the_step(step):
     with pytest.raises(NonFiniteLossError) as error:
         method.after_step(told(a=1.0, b=math.nan))
     assert error.value.task == "b"
+
+
+def test_losses_after_the_step_are_scalars_of_tasks_of_the_step(step):
+    method = make_method("famo")
+    step(method, [1.0, 2.0])
+    with pytest.raises(TaskError, match="'a' must be a real scalar tensor, got \\(2,\\)"):
+        method.after_step({"a": torch.ones(2), "b": torch.ones(())})
+    method.after_step(told(another=float("nan")))
+    assert method.state["logits"].tolist() == [0.0, 0.0]
+    assert not method.counters
