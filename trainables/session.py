@@ -39,6 +39,8 @@ __all__ = ["TrialSession"]
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_FORMAT = 1
+_LONG_EPOCH_S = 2.0
+_SAVING_SHARE = 0.02  # of a long epoch, which saving after each may cost
 _STATUSES = {DivergedError: "diverged", PrunedError: "pruned"}
 
 
@@ -55,7 +57,8 @@ class TrialSession:
         data: Where the tensors come from; may serve many sessions.
         phase: The phase of a study, for the record.
         results_dir: The results folder; ``None`` writes nothing.
-        checkpoint_every_s: Seconds between two checkpoints at least, 0 for every epoch.
+        checkpoint_every_s: Seconds after which the end of an epoch is saved, 0 for every one.
+            Epochs of two seconds or more are saved as they end, where that costs little of them.
         device: Where to train.
         raise_on_failure: Whether an exception that is no divergence is raised again after it was
             recorded.
@@ -114,6 +117,7 @@ class TrialSession:
         self._started = _now()
         self._seconds = 0.0
         self._saved_at = time.monotonic()
+        self._save_seconds = 0.0
         self._saved_epoch = 0
         self._resumed: dict[str, Any] | None = None
         self.record = self._find_record()
@@ -160,7 +164,8 @@ class TrialSession:
         except Exception as failure:
             logger.exception("trial %s failed", self.trial_id)
             error = failure
-        self._seconds += time.perf_counter() - started
+        took = time.perf_counter() - started
+        self._seconds += took
         if error is not None:
             status = _STATUSES.get(type(error), "failed")
             self._end(status, error, None)
@@ -168,9 +173,19 @@ class TrialSession:
                 raise error
         elif trainer.complete:
             self._end("finished", None, test)
-        elif time.monotonic() - self._saved_at >= self._checkpoint_every_s:
+        elif self._due(took):
             self.save()
         return self._result()
+
+    def _due(self, took: float) -> bool:
+        """Whether to save after an epoch that took so many seconds.
+
+        A stop waits some seconds for running epochs and no longer; long ones are saved as they
+        end, so that it costs none that was complete.
+        """
+        if time.monotonic() - self._saved_at >= self._checkpoint_every_s:
+            return True
+        return took >= _LONG_EPOCH_S and self._save_seconds <= _SAVING_SHARE * took
 
     def _obey_mark(self, epoch: int) -> None:
         """Ends the trial if a mark says that so many epochs are enough."""
@@ -228,7 +243,9 @@ class TrialSession:
         self._saved_at = time.monotonic()
         if self._results_dir is None or self.trainer is None:
             return
+        started = time.perf_counter()
         save_checkpoint(checkpoint_path(self._results_dir, self.trial_id), self.payload())
+        self._save_seconds = time.perf_counter() - started
         self._saved_epoch = self.trainer.epoch
 
     def _ready_trainer(self) -> Trainer:

@@ -123,9 +123,15 @@ class _Run:
     def run(self) -> Outcome:
         """Runs what is left and writes tables and report."""
         try:
+            return self._run()
+        finally:
+            self.stop.over()
+
+    def _run(self) -> Outcome:
+        try:
             with (
                 self.stop,
-                watch_for_stop(self.folder.path, self.stop.ask),
+                watch_for_stop(self.folder.path, self.stop.ask_soon),
                 allowance(self.hours, self._time_is_up),
                 companions(self.plan, self.folder.path, lambda: self.stop.requested) as self.tell,
             ):
@@ -329,6 +335,13 @@ class _Run:
             logger.info("report: %s", outcome.report)
         elif outcome.out_of_time is not None:
             logger.info("%s; run the same command again to continue", outcome.out_of_time)
+        elif self.plan.finished:
+            logger.info(
+                "stopped by %s when all %d trials had ended; run the same command again for the "
+                "report",
+                signal.Signals(outcome.signal).name,
+                outcome.ended,
+            )
         else:
             logger.info(
                 "stopped by %s after %d of %d trials; run the same command again to continue",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from sweeps_fakes import resolved_study
 import sweeps.commands.cli
 from sweeps.folder.liveness import RunFacts, is_locked, read_run, write_run
 from sweeps.folder.results import ResultsFolder
+from sweeps.running import stopping
 from sweeps.running.stop_file import ask_to_stop, clear_stop, watch_for_stop
 from sweeps.running.stopping import StopRequest
 
@@ -47,6 +49,52 @@ def test_a_signal_that_came_first_is_the_one_that_counts() -> None:
     request.ask(signal.SIGINT)
     request.ask()
     assert request.signal == signal.SIGINT
+
+
+BLOCKED = """
+import ctypes, sys
+from sweeps.running import stopping
+stopping._LIMIT_SECONDS = float(sys.argv[1])
+with stopping.StopRequest() as request:
+    print("ready", flush=True)
+    library, lock = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    for _ in range(2):  # nothing wakes the second one, as in Ray
+        library.pthread_mutex_lock(lock)
+"""
+
+
+@pytest.mark.parametrize(("limit", "signals"), [(1.0, 1), (60.0, 2)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_main_thread_that_waits_in_a_library_is_ended(
+    limit: float, signals: int, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", BLOCKED, str(limit)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(signals):
+        process.send_signal(number)
+        time.sleep(0.3)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert ("run the same command again" in said) == (signals == 1)
+
+
+def test_an_orderly_end_is_not_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(stopping, "_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(stopping.os, "_exit", ended.append)
+    with StopRequest() as request:
+        signal.raise_signal(signal.SIGTERM)
+        wait_for(lambda: request.requested)
+    request.over()
+    time.sleep(0.5)
+    assert request.signal == signal.SIGTERM
+    assert not ended
 
 
 def test_a_request_that_is_left_from_before_stops_nothing(tmp_path: Path) -> None:

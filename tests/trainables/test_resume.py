@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import trainables.session as session_module
 from trainables.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from trainables.record import read_record, record_path
 from trainables.session import TrialSession
@@ -108,6 +109,23 @@ def test_checkpoints_come_at_most_so_often(make_spec, data, tmp_path):
     assert not path.exists()
     rare.close()  # but a session that is closed saves what it has
     assert load_checkpoint(path)["epoch"] == 1
+
+
+def test_long_epochs_are_saved_as_they_end_if_that_costs_little(
+    make_spec, data, tmp_path, monkeypatch
+):
+    spec = make_spec(epochs=4)
+    path = checkpoint_path(tmp_path, spec.trial_id)
+    monkeypatch.setattr(session_module, "_LONG_EPOCH_S", 0.0)
+    monkeypatch.setattr(session_module, "_SAVING_SHARE", 0.0)
+    session = TrialSession(spec, data, results_dir=tmp_path, checkpoint_every_s=1e9)
+    session.step()
+    assert load_checkpoint(path)["epoch"] == 1  # which tells what saving costs
+    session.step()
+    assert load_checkpoint(path)["epoch"] == 1  # too much
+    monkeypatch.setattr(session_module, "_SAVING_SHARE", 1e9)
+    session.step()
+    assert load_checkpoint(path)["epoch"] == 3
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "foreign"])
