@@ -20,7 +20,8 @@ from pathlib import Path
 
 from sweeps.definition.study import Resources
 from sweeps.errors import RunError
-from sweeps.on_ray.capacity import available_gpus, capped, fitting, local_slots
+from sweeps.on_ray.capacity import available_gpus, capped, local_slots
+from sweeps.on_ray.cluster_room import cluster_slots
 from sweeps.on_ray.ray_words import messages_to_log
 
 __all__ = ["RaySession", "ray_session"]
@@ -120,7 +121,7 @@ def ray_session(
         session = RaySession(slots, _storage(results, shared=address is not None))
         try:
             if address is not None:
-                session.slots = _fitting_slots(resources)
+                session.slots = cluster_slots(resources)
                 os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(session.slots)
             sentence = capped(resources, session.slots)
             if sentence is not None:
@@ -168,21 +169,6 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-
-
-def _fitting_slots(resources: Resources) -> int:
-    """How many trials fit into a cluster."""
-    import ray
-
-    available: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    slots = fitting(resources, available.get("CPU", 0.0), available.get("GPU", 0.0))
-    if slots < 1:
-        raise RunError(
-            f"the cluster has {available.get('CPU', 0.0):g} CPUs and "
-            f"{available.get('GPU', 0.0):g} GPUs, not enough for one trial of this study "
-            f"({resources.cpus_per_trial} CPUs, {resources.gpus_per_trial:g} GPUs)"
-        )
-    return min(slots, resources.concurrent or slots)
 
 
 def _place(address: str | None) -> str:
