@@ -35,8 +35,9 @@ class Tuning(Unit):
     full.
     Objectives are averaged over the seeds of a configuration before the sampler is told; a
     configuration of which any trial diverged or failed is told as failed, one of which any was
-    stopped early as pruned, and neither is ever the best. Once a trial was stopped early, those of
-    its configuration that have not begun need not run.
+    stopped early as pruned, and neither is ever the best. Early stopping judges a configuration by
+    the trial of its first seed. Once that was stopped, those of the other seeds that have not begun
+    need not run; those that have go on to their end.
 
     With a budget in seconds no new point is asked for once the trials that have ended took as long
     together, nor, without a number of trials, after many configurations in a row of which nothing
@@ -145,8 +146,8 @@ class Tuning(Unit):
         )
         attempt.results.append((trial, record))
         self.spent += record.seconds
-        if self._plan.pruner is not None:
-            self._plan.pruner.ended(trial.trial_id, attempt.number, record.epochs())
+        if self._plan.pruner is not None and trial.trial_id == attempt.judged:
+            self._plan.pruner.ended(attempt.number, record.epochs())
         if attempt.done:
             self._settle(attempt)
         self._count()
@@ -167,10 +168,10 @@ class Tuning(Unit):
 
     def reported(self, trial: Trial, epoch: int, best: float) -> str | None:
         """Why a trial should be stopped after an epoch, if it should."""
-        if self._plan.pruner is None:
-            return None
         attempt = self._by_trial[trial.trial_id][-1]
-        return self._plan.pruner.reported(trial.trial_id, attempt.number, epoch, best)
+        if self._plan.pruner is None or trial.trial_id != attempt.judged:
+            return None
+        return self._plan.pruner.reported(attempt.number, epoch, best)
 
     def _count(self) -> None:
         """How many trials there are, where the budget alone does not say."""
@@ -210,7 +211,8 @@ class Tuning(Unit):
             self._log.append(number, point)
         configuration = self.space.configuration(point)
         trials = list(self._make(configuration))
-        attempt = Attempt(number, point, configuration, trials, len(trials), asked)
+        judged = trials[0].trial_id
+        attempt = Attempt(number, point, configuration, trials, len(trials), asked, judged)
         self.attempts.append(attempt)
         self._waiting.append(attempt)
         self._open += 1

@@ -63,6 +63,7 @@ class Attempt:
         trials: Its trials, one per seed, that have not been given out.
         size: How many trials it has.
         asked: What Optuna calls it; ``None`` where Optuna is not asked.
+        judged: The trial that early stopping judges it by, that of its first seed.
         results: The records of those that ended.
         skipped: How many need not run, because another one was stopped early.
         value: Mean of the selection measure over the seeds; NaN unless all of them finished.
@@ -75,6 +76,7 @@ class Attempt:
     trials: list[Trial]
     size: int
     asked: Asked
+    judged: str
     results: list[tuple[Trial, Record]] = field(default_factory=list)
     skipped: int = 0
     value: float = math.nan

@@ -1,10 +1,12 @@
 """Early stopping of the trials of a search, by the measure that epochs are chosen by.
 
-A rule compares a trial with those of other configurations of the same method, never with those of
-another method nor with other seeds of its own one, and judges every method alike. It looks at the
-best epoch so far, on validation; with several objectives too, since it takes one number. Only
-searches are stopped early: what is compared in tables (replicates, fixed weights, sweeps) and what
-others are measured against (single-task models) always trains to its end.
+A rule compares configurations of the same method, never those of two methods, and judges every
+method alike. With several seeds a configuration is judged by the trial of its first seed, which is
+compared with the first seeds of the others: as many configurations survive as with one seed, and
+the best of those that have come to an epoch always does. No other seed is compared or stopped. A
+rule looks at the best epoch so far, on validation; with several objectives too, since it takes one
+number. Only searches are stopped early: what is compared in tables (replicates, fixed weights,
+sweeps) and what others are measured against (single-task models) always trains to its end.
 
 =============  ====================================================================================
 ``none``       nothing is stopped early
@@ -40,15 +42,14 @@ __all__ = ["SCHEDULERS", "Pruner"]
 
 @dataclass
 class _Course:
-    """How good a trial was after each epoch that is known of."""
+    """How good the judged trial of a configuration was after each epoch that is known of."""
 
-    number: int
     bracket: int
     best: dict[int, float] = field(default_factory=dict)
 
 
 class Pruner:
-    """Decides which trials of one method are stopped.
+    """Decides which configurations of one method are stopped.
 
     Args:
         scheduler: The rule and its settings.
@@ -59,38 +60,36 @@ class Pruner:
         self._scheduler = scheduler
         self._epochs = epochs
         self._rule = SCHEDULERS[scheduler.name]
-        self._courses: dict[str, _Course] = {}
+        self._courses: dict[int, _Course] = {}
         self._brackets: list[int] = []
 
-    def reported(self, trial_id: str, number: int, epoch: int, best: float) -> str | None:
-        """Takes note of an epoch; returns why the trial should be stopped, if it should.
+    def reported(self, number: int, epoch: int, best: float) -> str | None:
+        """Takes note of an epoch of a first seed; returns why to stop it, if it should be.
 
         Args:
-            trial_id: The trial.
             number: The place of its configuration in the search.
             epoch: How many epochs it has completed.
             best: The best selection measure so far, higher is better.
         """
-        course = self._course(trial_id, number)
+        course = self._course(number)
         course.best[epoch] = best
         if epoch >= self._epochs:
             return None
         others = [
             other.best[epoch]
             for other in self._courses.values()
-            if other.number != number and other.bracket == course.bracket and epoch in other.best
+            if other is not course and other.bracket == course.bracket and epoch in other.best
         ]
         return self._rule(self._scheduler, course.bracket, epoch, best, others)
 
-    def ended(self, trial_id: str, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Takes note of a trial that ended, in an earlier run perhaps.
+    def ended(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Takes note of a first seed that ended, in an earlier run perhaps.
 
         Args:
-            trial_id: The trial.
             number: The place of its configuration in the search.
             rows: The rows of its epochs, in order.
         """
-        course = self._course(trial_id, number)
+        course = self._course(number)
         best = -math.inf
         for epoch, row in enumerate(rows, start=1):
             value = row.get("selection")
@@ -98,10 +97,10 @@ class Pruner:
             if math.isfinite(best):
                 course.best.setdefault(epoch, best)
 
-    def _course(self, trial_id: str, number: int) -> _Course:
-        if trial_id not in self._courses:
-            self._courses[trial_id] = _Course(number, self._bracket(number))
-        return self._courses[trial_id]
+    def _course(self, number: int) -> _Course:
+        if number not in self._courses:
+            self._courses[number] = _Course(self._bracket(number))
+        return self._courses[number]
 
     def _bracket(self, number: int) -> int:
         """The ladder of a configuration: always the one that is furthest behind its share."""
@@ -157,8 +156,8 @@ def _halving(
     if better < places:
         return None
     return (
-        f"{scheduler.name}: {better} of the {come} trials of its method that came to epoch {epoch} "
-        f"were better, and {places} of them may go on"
+        f"{scheduler.name}: {better} of the {come} configurations of its method that came to epoch "
+        f"{epoch} were better, and {places} of them may go on"
     )
 
 
@@ -170,8 +169,8 @@ def _median(
     if best >= statistics.median(others):
         return None
     return (
-        f"median: worse after epoch {epoch} than the median of {len(others)} other trials of its "
-        "method"
+        f"median: worse after epoch {epoch} than the median of {len(others)} other "
+        "configurations of its method"
     )
 
 

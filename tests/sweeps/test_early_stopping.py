@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def reasons(pruner: Pruner, courses: list[list[float]]) -> list[int | None]:
         best, after = -math.inf, None
         for epoch, value in enumerate(course, start=1):
             best = max(best, value)
-            if pruner.reported(f"t{number}", number, epoch, best) is not None:
+            if pruner.reported(number, epoch, best) is not None:
                 after = epoch
                 break
         stopped.append(after)
@@ -82,24 +84,22 @@ def test_hyperband_deals_configurations_out_and_compares_within_a_ladder() -> No
     assert 1 in stopped
 
 
-def test_seeds_of_a_configuration_do_not_compete() -> None:
+def test_a_configuration_does_not_compete_with_itself() -> None:
     pruner = Pruner(Scheduler(name="asha", reduction=2), epochs=4)
-    assert pruner.reported("first seed", 0, 1, 1.0) is None
-    assert pruner.reported("second seed", 0, 1, 0.5) is None
-    reason = pruner.reported("another", 1, 1, 0.4)
+    assert pruner.reported(0, 1, 1.0) is None
+    assert pruner.reported(0, 1, 0.5) is None  # the same epoch again: it counts once
+    reason = pruner.reported(1, 1, 0.4)
     assert reason is not None
-    assert "2 of the 3 trials" in reason
+    assert "1 of the 2 configurations" in reason
 
 
 def test_what_ended_before_counts_as_if_it_had_been_watched() -> None:
     watched, told = (Pruner(Scheduler(name="asha"), epochs=9) for _ in range(2))
     reasons(watched, [[0.1, 0.5, 0.5, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6]])
     rows = [{"selection": v} for v in [0.1, 0.5, 0.2, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1]]
-    told.ended("t0", 0, rows)
+    told.ended(0, rows)
     for value in (0.05, 0.4, 0.7):
-        assert (watched.reported("t1", 1, 3, value) is None) is (
-            told.reported("t1", 1, 3, value) is None
-        )
+        assert (watched.reported(1, 3, value) is None) is (told.reported(1, 3, value) is None)
 
 
 def test_none_stops_nothing() -> None:
@@ -242,7 +242,7 @@ def test_other_seeds_of_a_stopped_configuration_do_not_run(tmp_path: Path) -> No
     statuses = [seeds for attempts in searched(plan).values() for seeds in attempts]
     stopped = [seeds for seeds in statuses if "pruned" in seeds]
     assert stopped
-    assert all(seeds[-1] == "pruned" and "pruned" not in seeds[:-1] for seeds in stopped)
+    assert all(seeds == ["pruned"] for seeds in stopped)
     assert all(len(seeds) == 3 for seeds in statuses if "pruned" not in seeds)
     spared = sum(3 - len(seeds) for seeds in stopped)
     assert spared > 0
@@ -251,6 +251,65 @@ def test_other_seeds_of_a_stopped_configuration_do_not_run(tmp_path: Path) -> No
     for variant, attempts in searched(plan).items():
         told = [t.state.name for t in plan.context.tunings[variant].proposals.study.trials]
         assert told == ["PRUNED" if "pruned" in seeds else "COMPLETE" for seeds in attempts]
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+@pytest.mark.parametrize("slots", [1, 5])
+@pytest.mark.parametrize("draw", range(3))
+def test_with_several_seeds_some_configuration_survives_and_only_first_seeds_are_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, slots: int, draw: int
+) -> None:
+    # Seeds that differ more than configurations: hardly one is good with all three.
+    def noisy(trial: Trial) -> float:
+        return random.Random(f"{draw} {trial.trial_id}").random()
+
+    monkeypatch.setattr(sys.modules[__name__], "quality", noisy)
+    plan = make_plan(resolved_study(**SEEDS | {"scheduler": name}), tmp_path)
+    run_beside_each_other(plan, tmp_path, slots)
+    assert plan.finished
+    assert plan.blocked() == []
+    assert any(record.status == "pruned" for _, record in plan.ended)
+    for variant in ("ls", "uw", "fairgrad"):
+        tuning = plan.context.tunings[variant]
+        assert tuning.best() is not None
+        for attempt in tuning.attempts:
+            for trial, record in attempt.results:
+                first = trial.trial_id == attempt.judged
+                assert record.status == "finished" or (first and record.status == "pruned")
+
+
+def test_as_many_configurations_survive_as_with_one_seed(tmp_path: Path) -> None:
+    survivors = []
+    for seeds in (1, 3):
+        study = resolved_study(
+            **SEEDS | {"budget": {"trials": 6, "seeds": seeds}, "sampler": "qmc"}
+        )
+        plan = make_plan(study, tmp_path / str(seeds))
+        run(plan, tmp_path / str(seeds))
+        tunings = [plan.context.tunings[variant] for variant in ("ls", "uw", "fairgrad")]
+        survivors.append([[attempt.stopped for attempt in t.attempts] for t in tunings])
+    assert survivors[0] == survivors[1]
+
+
+def run_beside_each_other(plan: Plan, results: Path, slots: int) -> None:
+    """Runs so many trials at once, an epoch of each in turn."""
+    running: dict[str, tuple[Trial, list[dict[str, Any]]]] = {}
+    while True:
+        while len(running) < slots and (trial := plan.next()) is not None:
+            running[trial.trial_id] = (trial, [])
+        if not running:
+            return
+        for trial_id, (trial, rows) in list(running.items()):
+            value = quality(trial) + 0.01 * len(rows)
+            weights = {"weight.CL": 1.0, "weight.RR": 1.0}
+            rows.append({"epoch": len(rows) + 1, "selection": value, **weights})
+            reason = plan.reported(trial_id, len(rows), value)
+            if reason is not None or len(rows) == trial.epochs:
+                del running[trial_id]
+                write(results, trial, rows, reason)
+                record = plan.ledger.read(trial_id)
+                assert record is not None
+                plan.end(trial_id, record)
 
 
 @pytest.mark.parametrize("stop_after", [26, 31, 40])
