@@ -86,7 +86,8 @@ class GradientWeighting(Method):
         source="MGDA-UB (Sener and Koltun, 2018)",
         description=(
             "Where task gradients are taken: on the shared parameters (K backward passes), or on "
-            "the shared features (one pass through the trunk; pass features= to backward)."
+            "the shared features (one pass through the trunk, which fills every parameter below "
+            "them; pass features= to backward)."
         ),
     )
 
@@ -201,8 +202,8 @@ class GradientWeighting(Method):
         if not abs(weights[largest]) <= torch.finfo(dtype).max:
             raise SolverError(
                 f"{self.name}: the weight of task {tasks[largest]!r} is {weights[largest]:.3g}, "
-                f"beyond the range of {dtype}, because the gradients are almost 0; rescale the "
-                "losses or train in float64"
+                f"beyond the range of {dtype}, because the gradients are almost 0 or its solver "
+                "diverged; rescale the losses, train in float64, or take another solver"
             )
 
     def _differentiate(self, inputs: StepInputs) -> TaskGradients | FactoredGradients:
@@ -305,7 +306,10 @@ class GramWeighting(GradientWeighting):
         1,
         low=1,
         source="Nash-MTL (Navon et al., 2022), section 6.1",
-        description="Find new weights every so many steps; steps between cost one backward pass.",
+        description=(
+            "Find new weights every so many steps; steps between cost one backward pass through "
+            "the trunk."
+        ),
     )
 
     def __post_init__(self) -> None:

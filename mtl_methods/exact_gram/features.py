@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from mtl_methods.core.graph import reachable_leaves
 from mtl_methods.core.head_gradient import HeadGradient
 from mtl_methods.core.writing import one_root
+from mtl_methods.errors import TaskError
 from mtl_methods.exact_gram.seeds import Seeds, head_pass, reading
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
 
@@ -36,10 +39,18 @@ def feature_gradients(
         For each feature the gradient of each task, ``None`` where there is none, and the gradient
         of each task on its own leaves, all times ``scale``. ``None`` if heads meet before the
         features, so that each loss must be differentiated by itself.
+
+    Raises:
+        TaskError: If a loss reaches a leaf below the features by another way too.
     """
     if any(feature.grad_fn is None for feature in features):
         return None
-    trunk = _separate_heads(losses, features, heads)
+    trunk = _separate_heads(losses, features, None)
+    _check_no_way_past(losses, features, trunk)
+    if trunk is not None and heads is not None:
+        wanted = {id(head) for head in heads}
+        kept = [tuple(p for p in own if id(p) in wanted) for own in trunk.private_leaves]
+        trunk = dataclasses.replace(trunk, private_leaves=tuple(kept))
     if trunk is None:
         found = find_trunk(losses, (), heads, stop_at=features)
         if isinstance(found, str):
@@ -52,6 +63,24 @@ def feature_gradients(
     nothing: list[Tensor | None] = [None] * len(losses)
     edges = [position.get((feature.grad_fn, feature.output_nr)) for feature in features]
     return [nothing if edge is None else seeds.by_edge[edge] for edge in edges], head_gradients
+
+
+def _check_no_way_past(
+    losses: Sequence[Tensor], features: Sequence[Tensor], trunk: Trunk | None
+) -> None:
+    """Refuses heads that use what lies below the features, past them: a tied weight, a skip.
+
+    What they send there is neither the heads' gradient nor one on the features.
+    """
+    found = reachable_leaves(losses, features) if trunk is None else trunk.private_leaves
+    above = {id(leaf) for own in found for leaf in own}
+    below = [leaf for own in reachable_leaves(features) for leaf in own]
+    past = next((leaf for leaf in below if id(leaf) in above), None)
+    if past is not None:
+        raise TaskError(
+            f"a head uses a parameter below the features, of shape {tuple(past.shape)}, past them "
+            "(a tied weight or a skip connection); take gradients_on='parameters'"
+        )
 
 
 def backward_combining(
@@ -78,8 +107,9 @@ def backward_combining(
 
     Returns:
         ``False`` if nothing was done, since the pass would not have this result: heads have nodes
-        in common, leaves that are not wanted, or gradients already; the feature has hooks, which
-        are to act on the combined gradient; or it lives where tasks may run on several streams.
+        in common, leaves that are not wanted, gradients already, or hooks that act on gradients as
+        they are written; the feature has hooks, which are to act on the combined gradient; or it
+        lives where tasks may run on several streams.
     """
     if feature.grad_fn is None or feature.device.type != "cpu":
         return False
@@ -91,7 +121,10 @@ def backward_combining(
     leaves = [leaf for own in trunk.private_leaves for leaf in own]
     wanted = None if heads is None else {id(head) for head in heads}
     if any(
-        leaf.grad is not None or (wanted is not None and id(leaf) not in wanted) for leaf in leaves
+        leaf.grad is not None
+        or leaf._post_accumulate_grad_hooks
+        or (wanted is not None and id(leaf) not in wanted)
+        for leaf in leaves
     ):
         return False
     seeds = Seeds(1, len(losses))

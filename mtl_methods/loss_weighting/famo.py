@@ -126,9 +126,9 @@ class FAMO(LossWeighting):
         logits = self.state["logits"].tolist()
         if inputs.tasks != self.tasks:
             logits = [logits[k] for k in inputs.index.tolist()]
-        shares = [z / d for z, d in zip(_softmax(logits), distances, strict=True)]
-        total = math.fsum(shares)
-        return torch.tensor([share / total for share in shares], dtype=torch.float64)
+        # z_k / D_k over its sum, also where 1 / D_k is beyond the range of numbers
+        scores = [logit - logs[task] for logit, task in zip(logits, inputs.tasks, strict=True)]
+        return torch.tensor(_softmax(scores), dtype=torch.float64)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Moves the logits by the losses of the same batch after the optimiser's step.

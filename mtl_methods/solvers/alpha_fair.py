@@ -141,8 +141,10 @@ def solve_alpha_fair(
     far from 1, and gradients within about 3e-4 of opposing each other, can reach the limit: the
     last steps and the residual are then computed in extended precision, and the weights count as
     converged up to a residual of ``2.2e-16 (κ + p)``, but no more than 1e-7. Beyond that they are
-    still the solution, rounded, but ``"inaccurate"``. A weight below 1e-308 (p < 0.02 and a task
-    that the max-min limit leaves out) underflows to 0, which is ``"inaccurate"`` as well.
+    ``"inaccurate"``, and for gradients in groups that oppose each other up to 1e-5 or less the
+    iteration may end far from the solution, with a residual that says so. A weight below 1e-308
+    (p < 0.02 and a task that the max-min limit leaves out) underflows to 0, which is
+    ``"inaccurate"`` as well.
 
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
@@ -221,11 +223,14 @@ def solve_alpha_fair(
         residual = _residual(matrix, weights, p, right)
         attainable = _ROUNDED if ended else tolerance
         if residual > tolerance and math.isfinite(residual):
+            # Both in extended precision: float64 may have been low by chance.
             better = refined(matrix, cosines, inverse, weights, p, right)
-            improved, rounding = exact_residual(matrix, better, p, right)
+            residual, rounding = exact_residual(matrix, weights, p, right)
+            improved, allowed = exact_residual(matrix, better, p, right)
             if improved < residual:
-                weights, residual = better, improved
-                attainable = max(_ROUNDED, min(rounding, _CANCELLED))
+                weights, residual, rounding = better, improved, allowed
+                attainable = _ROUNDED
+            attainable = max(attainable, min(rounding, _CANCELLED))
     limit = max(tolerance, attainable)
     status: AlphaFairStatus = "converged" if residual <= limit else "inaccurate"
     return AlphaFairSolution(weights, residual, newton.iterations, status)

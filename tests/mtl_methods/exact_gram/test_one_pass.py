@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_methods import make_method
+from mtl_methods import compose, make_method
 from mtl_methods.errors import NonFiniteGradientError, TaskError
 
 METHODS = ("mgda", "fairgrad", "cagrad", "upgrad", "pcgrad", "graddrop", "moco")
@@ -121,6 +121,40 @@ def test_a_weight_that_head_and_trunk_share_gets_both():
     above = losses(features.detach(), square.weight)
     (sum(w * loss for w, loss in zip(method.weights, below, strict=True)) + sum(above)).backward()
     torch.testing.assert_close(found, square.weight.grad)
+
+
+@pytest.mark.parametrize("why", ["gradients", "composition", "two heads", "hook"])
+def test_heads_that_reach_past_the_features_are_refused_where_it_takes_two_passes(why):
+    stage = Stage()
+    below = stage.trunk[0](stage.inputs)
+    features = below.tanh()
+    losses = {
+        "t0": stage.heads[0](features + below).square().mean(),
+        "t1": stage.heads[1](features + below if why == "two heads" else features).square().mean(),
+    }
+    method = make_method("fairgrad", gradients_on="features")
+    if why == "gradients":
+        for leaf in stage.leaves():
+            leaf.grad = torch.zeros_like(leaf)
+    elif why == "composition":
+        method = compose(make_method("ls"), method)
+    elif why == "hook":
+        features.register_hook(lambda gradient: None)
+    with pytest.raises(TaskError, match=r"past them .* take gradients_on='parameters'"):
+        method.backward(losses, stage.trunk.parameters(), features=features)
+    assert not any(g is not None and g.any() for g in stage.gradients())
+
+
+def test_parameters_that_move_as_they_get_their_gradient_move_only_if_all_is_well():
+    stage = Stage()
+    features, losses = stage.forward()
+    losses["t1"] = losses["t1"] + (features.sum() * 0.0).sqrt() * 0.0
+    before = [leaf.detach().clone() for leaf in stage.leaves()]
+    for leaf in stage.heads.parameters():
+        leaf.register_post_accumulate_grad_hook(lambda p: p.data.sub_(p.grad))
+    with pytest.raises(NonFiniteGradientError, match="t1"):
+        make("fairgrad").backward(losses, stage.trunk.parameters(), features=features)
+    assert all(torch.equal(a, b) for a, b in zip(before, stage.leaves(), strict=True))
 
 
 def test_nothing_is_written_where_a_gradient_is_not_finite():

@@ -110,3 +110,8 @@ def test_losses_after_the_step_are_scalars_of_tasks_of_the_step(step):
     method.after_step(told(another=float("nan")))
     assert method.state["logits"].tolist() == [0.0, 0.0]
     assert not method.counters
+
+
+def test_losses_at_the_end_of_the_range_of_numbers(step):
+    assert step(make_method("famo"), [1e-320, 1.0]) == pytest.approx([1.0, 0.0])
+    assert step(make_method("famo"), [1e300, 1e300]) == pytest.approx([0.5, 0.5])
