@@ -46,7 +46,8 @@ def feature_gradients(
     if any(feature.grad_fn is None for feature in features):
         return None
     trunk = _separate_heads(losses, features, None)
-    _check_no_way_past(losses, features, trunk)
+    if trunk.edges if trunk is not None else _reaches(losses, features):
+        _check_no_way_past(losses, features, trunk)
     if trunk is not None and heads is not None:
         wanted = {id(head) for head in heads}
         kept = [tuple(p for p in own if id(p) in wanted) for own in trunk.private_leaves]
@@ -63,6 +64,21 @@ def feature_gradients(
     nothing: list[Tensor | None] = [None] * len(losses)
     edges = [position.get((feature.grad_fn, feature.output_nr)) for feature in features]
     return [nothing if edge is None else seeds.by_edge[edge] for edge in edges], head_gradients
+
+
+def _reaches(losses: Sequence[Tensor], features: Sequence[Tensor]) -> bool:
+    """Whether any loss depends on any of the features."""
+    wanted = {feature.grad_fn for feature in features}
+    stack: list[Any] = [loss.grad_fn for loss in losses]
+    seen: set[Any] = {None}
+    while stack:
+        node = stack.pop()
+        if node in wanted:
+            return True
+        if node not in seen:
+            seen.add(node)
+            stack.extend(child for child, _ in node.next_functions)
+    return False
 
 
 def _check_no_way_past(
