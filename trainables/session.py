@@ -69,6 +69,8 @@ class TrialSession:
         on_progress: Called after every optimiser step, evaluated batch and loaded array, and before
             and after what else takes long.
         prunable: Whether the trial ends early when a mark says so (:mod:`trainables.pruning`).
+            If it continues from a checkpoint, its first step trains nothing and reports the last
+            epoch again: whoever decides may not have been told of it.
         hand_on: Whether the state after the last epoch is left for another trial.
         continues: The trial that left its state for this one. This one must compute, for as many
             epochs as that one had, the same: it spares them then, and starts at its first epoch
@@ -119,6 +121,7 @@ class TrialSession:
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
         self._saved_epoch = 0
+        self._untold = False
         self._resumed: dict[str, Any] | None = None
         self.record = self._find_record()
         if self.record is None and self._results_dir is not None:
@@ -127,7 +130,7 @@ class TrialSession:
     # ----------------------------------------------------------------- running
 
     def step(self) -> dict[str, Any]:
-        """Runs an epoch and, after the last, ends the trial.
+        """Runs an epoch, or reports one again, and after the last ends the trial.
 
         Returns:
             The epoch's row with three more keys: ``status`` (``"running"`` or how the trial
@@ -147,7 +150,9 @@ class TrialSession:
             trainer = self._ready_trainer()
             self._on_progress()
             self._obey_mark(trainer.epoch)
-            if not trainer.complete:
+            trains = not self._untold and not trainer.complete
+            self._untold = False
+            if trains:
                 trainer.run_epoch()
                 self._on_progress()
             if trainer.complete:
@@ -173,7 +178,7 @@ class TrialSession:
                 raise error
         elif trainer.complete:
             self._end("finished", None, test)
-        elif self._due(took):
+        elif trains and self._due(took):
             self.save()
         return self._result()
 
@@ -262,6 +267,7 @@ class TrialSession:
                 self._started = self._resumed["started"]
                 self._seconds = self._resumed["seconds"]
                 self._saved_epoch = trainer.epoch
+                self._untold = self._prunable and trainer.epoch > 0
                 self._resumed = None
                 logger.info("trial %s continues after epoch %d", self.trial_id, trainer.epoch)
             self.trainer = trainer

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps_fakes import make_plan, resolved_study
+from sweeps_fakes import SEARCH_ONLY, make_plan, resolved_study
 
+from sweeps.definition.resolved import ResolvedStudy
 from sweeps.definition.study import Resources, Scheduler
 from sweeps.folder.ledger import Record
 from sweeps.on_ray.searcher import PlanSearcher
@@ -19,8 +20,11 @@ from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
 from sweeps.search.pruning import SCHEDULERS, Pruner, bracket_shares
 from trainables.checkpoint import checkpoint_path, save_checkpoint
-from trainables.pruning import read_mark
-from trainables.record import FORMAT, record_path, write_record
+from trainables.data import DataCache
+from trainables.pruning import PruneMark, read_mark, write_mark
+from trainables.record import FORMAT, read_record, record_path, write_record
+from trainables.session import TrialSession
+from trainables.spec import TrialSpec
 
 
 def reasons(pruner: Pruner, courses: list[list[float]]) -> list[int | None]:
@@ -207,6 +211,71 @@ def test_one_after_another_decisions_survive_interruptions(tmp_path: Path, stop_
     run(second, tmp_path / "b")
     assert {(t.trial_id, r.status) for t, r in whole.ended} == {
         (t.trial_id, r.status) for t, r in second.ended
+    }
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"name": "asha", "reduction": 2},
+        {"name": "hyperband", "reduction": 2},
+        {"name": "median", "min_trials": 1},
+    ],
+)
+def test_stops_within_an_epoch_change_no_decision(
+    tmp_path: Path, scheduler: dict[str, Any]
+) -> None:
+    changes: dict[str, Any] = SEARCH_ONLY | {
+        "methods": ["ls"],
+        "replicate": None,
+        "protocol": {"epochs": 5, "batch_size": 32},
+        "budget": {"trials": 6},
+        "sampler": "qmc",
+        "scheduler": scheduler,
+    }
+    study, data = resolved_study(**changes), DataCache()
+    train(study, tmp_path / "a", data, every=0)
+    train(study, tmp_path / "b", data, every=1)
+    train(study, tmp_path / "c", data, every=3)
+    expected = ended_records(tmp_path / "a")
+    assert {"pruned", "finished"} == {status for status, _, _ in expected.values()}
+    assert ended_records(tmp_path / "b") == expected
+    assert ended_records(tmp_path / "c") == expected
+
+
+def train(study: ResolvedStudy, results: Path, data: DataCache, *, every: int) -> None:
+    """Trains one trial after another; every so many epochs a stop comes before the driver hears."""
+    reached: Counter[str] = Counter()
+    plan = make_plan(study, results)
+    while (trial := plan.next()) is not None:
+        spec = TrialSpec.from_dict(trial.spec)
+        session = TrialSession(spec, data, results_dir=results, prunable=True)
+        while not (result := session.step())["done"]:
+            trained = result["epoch"] > reached[trial.trial_id]
+            reached[trial.trial_id] = result["epoch"]
+            if every and trained and reached.total() % every == 0:
+                session.close()
+                plan = make_plan(study, results)
+                break
+            reason = plan.reported(trial.trial_id, result["epoch"], result["objective"])
+            if reason is not None:
+                write_mark(results, trial.trial_id, PruneMark(result["epoch"], reason))
+        else:
+            record = plan.ledger.read(trial.trial_id)
+            assert record is not None
+            plan.end(trial.trial_id, record)
+
+
+def ended_records(results: Path) -> dict[str, tuple[str, list[float], str]]:
+    """For each trial how it ended, the measure of every epoch, and why it was stopped."""
+    records = [read_record(path) for path in sorted((results / "ledger").glob("*.json"))]
+    return {
+        record["trial_id"]: (
+            record["status"],
+            [row["selection"] for row in record["epochs"]],
+            (record["error"] or {}).get("message", ""),
+        )
+        for record in records
     }
 
 

@@ -41,6 +41,33 @@ def test_an_interrupted_trial_is_stopped_after_the_epoch_that_was_decided(
     assert record["epochs"][1]["selection"] == rows[1]["selection"]
 
 
+def test_what_continues_tells_its_last_epoch_before_it_trains(make_spec, data, tmp_path):
+    spec = make_spec("ls", epochs=3)
+    options = {"results_dir": tmp_path, "prunable": True}
+    first = TrialSession(spec, data, **options)
+    row = first.step()  # a driver that is being stopped is not told of it
+    first.close()
+    again = TrialSession(spec, data, **options)
+    assert again.step() == row
+    assert again.trainer.epoch == 1
+    assert again.step()["epoch"] == 2
+    again.close()
+    third = TrialSession(spec, data, **options)
+    assert third.step()["epoch"] == 2
+    write_mark(tmp_path, spec.trial_id, PruneMark(2, "asha"))
+    last = third.step()
+    assert (last["status"], last["epoch"]) == ("pruned", 2)
+    assert [r["epoch"] for r in third.record["epochs"]] == [1, 2]
+
+
+def test_what_continues_and_cannot_be_stopped_trains_at_once(make_spec, data, tmp_path):
+    spec = make_spec("ls", epochs=3)
+    first = TrialSession(spec, data, results_dir=tmp_path)
+    first.step()
+    first.close()
+    assert TrialSession(spec, data, results_dir=tmp_path).step()["epoch"] == 2
+
+
 def test_a_mark_of_no_epochs_stops_what_has_not_begun_and_nothing_else(make_spec, data, tmp_path):
     waits, runs = make_spec("ls", epochs=3, seed=1), make_spec("ls", epochs=3, seed=2)
     session = TrialSession(runs, data, results_dir=tmp_path, prunable=True, checkpoint_every_s=0)
