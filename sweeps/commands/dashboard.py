@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sweeps.definition.places import JOURNAL
 from sweeps.errors import ResultsFolderError
 from sweeps.folder.ledger import Ledger
-from sweeps.folder.mirror import Mirror, mirror_prefix, open_mirror
+from sweeps.folder.liveness import is_locked
+from sweeps.folder.mirror import Mirror, mirror_prefix, open_mirror, open_or_renew
 from sweeps.folder.results import stored_study
 from sweeps.planning.plan import Plan
 from trainables.optional import optional_import
@@ -77,7 +78,8 @@ def follow(folder: Path) -> tuple[BaseStorage, Callable[[], int]]:
     """
     resolved = stored_study(folder)
     ledger = Ledger(folder / "ledger")
-    storage = open_mirror(resolved.study.mirror or JOURNAL, folder)
+    opened = open_mirror if is_locked(folder) else open_or_renew  # a run mends its own mirror
+    storage = opened(resolved.study.mirror or JOURNAL, folder)
     mirrors: list[Mirror] = []
 
     def update() -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.definition.places import JOURNAL, mirror_file
 from sweeps.errors import ResultsFolderError
+from sweeps.folder.mirror_file import is_damaged, move_aside, remove_stale_lock
 from sweeps.phases.tuning import Attempt, Tuning
 from sweeps.planning.plan import Plan
 from sweeps.search.objectives import Objective
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Mirror", "mirror_prefix", "mirrored", "open_mirror"]
+__all__ = ["Mirror", "mirror_prefix", "mirrored", "open_mirror", "open_or_renew"]
 
 logger = logging.getLogger("sweeps")
 
@@ -66,6 +67,37 @@ def open_mirror(mirror: str, results: Path) -> BaseStorage:
             f"the mirror {path or mirror} cannot be opened; {advice} "
             f"({reason[0] if reason else type(error).__name__})"
         ) from error
+
+
+def open_or_renew(mirror: str, results: Path) -> BaseStorage:
+    """Opens the storage of a mirror for who holds the results folder.
+
+    A file of ours that is damaged is moved aside, with a warning, and made anew.
+
+    Args:
+        mirror: What the study says.
+        results: The results folder.
+
+    Raises:
+        ResultsFolderError: If it cannot be opened, or not be moved aside.
+    """
+    path = mirror_file(mirror, results)
+    if path is not None:
+        try:
+            remove_stale_lock(path)
+            if is_damaged(path, journal=mirror == JOURNAL):
+                aside = move_aside(path)
+                logger.warning(
+                    "the mirror %s is damaged; it was moved to %s and is made anew from the ledger",
+                    path,
+                    aside.name,
+                )
+        except OSError as error:
+            raise ResultsFolderError(
+                f"the mirror {path} cannot be looked at ({error.strerror or error}); remove it, "
+                "it is made anew"
+            ) from error
+    return open_mirror(mirror, results)
 
 
 class Mirror:
@@ -173,7 +205,8 @@ def mirrored(
 ) -> Iterator[None]:
     """Keeps the mirror of a study up to date while the context lasts, from a thread of its own.
 
-    A storage that fails is said once and tried again; the sweep goes on.
+    A storage that fails is said once and tried again; the sweep goes on. A file of ours that is
+    damaged is made anew, once.
 
     Args:
         plan: The plan.
@@ -187,13 +220,29 @@ def mirrored(
     if mirror is None:
         yield
         return
-    following = Mirror(open_mirror(mirror, results), mirror_prefix(plan))
+    following = [Mirror(open_or_renew(mirror, results), mirror_prefix(plan))]
+    path = mirror_file(mirror, results)
     over = threading.Event()
     said: list[str] = []
 
+    def renewed() -> bool:
+        """Whether a damaged file was made anew; the first time only."""
+        if path is None or len(following) > 1 or not is_damaged(path, journal=mirror == JOURNAL):
+            return False
+        following.append(Mirror(open_or_renew(mirror, results), mirror_prefix(plan)))
+        return True
+
+    def attempt() -> None:
+        try:
+            following[-1].update(plan)
+        except Exception:
+            if not renewed():
+                raise
+            following[-1].update(plan)
+
     def update() -> None:
         try:
-            following.update(plan)
+            attempt()
         except Exception as error:  # noqa: BLE001  (whatever Optuna, SQLAlchemy or a driver says)
             if not said:
                 said.append(str(error))

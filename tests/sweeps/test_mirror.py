@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from sweeps_fakes import execute, hashed_value, make_plan, resolved_study
 import sweeps.commands.cli
 from sweeps.commands.dashboard import follow
 from sweeps.errors import ResultsFolderError
-from sweeps.folder.mirror import Mirror, mirror_prefix, mirrored, open_mirror
+from sweeps.folder.mirror import Mirror, mirror_prefix, mirrored, open_mirror, open_or_renew
 from sweeps.folder.results import ResultsFolder
 from sweeps.phases.tuning import Tuning
 from sweeps.planning.plan import Plan
@@ -116,6 +118,59 @@ def test_a_mirror_that_is_no_mirror_is_said(tmp_path: Path) -> None:
     (tmp_path / "mirror.db").write_bytes(b"no database at all, " * 100)
     with pytest.raises(ResultsFolderError, match=r"mirror\.db cannot be opened; remove it"):
         open_mirror("sqlite:///mirror.db", tmp_path)
+
+
+def cut_short(path: Path) -> None:
+    """As a kill in the middle of an append leaves it, with the lock."""
+    with path.open("ab") as file:
+        file.write(b'{"op_code":4,"worker_id":"')
+    lock = path.with_name(path.name + ".lock")
+    lock.symlink_to(path)
+    os.utime(lock, (1.0, 1.0), follow_symlinks=False)
+
+
+def overwritten(path: Path) -> None:
+    path.write_bytes(b"no database at all, " * 100)
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"), [("journal", cut_short), ("sqlite:///mirror.db", overwritten)]
+)
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_damaged_file_is_moved_aside_and_made_anew(
+    kind: str,
+    damage: Callable[[Path], None],
+    meanwhile: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plan = make_plan(resolved_study(), tmp_path)
+    execute(plan, tmp_path, limit=10)
+    with mirrored(plan, kind, tmp_path, lambda: 60.0):
+        pass
+    path = tmp_path / ("mirror.journal" if kind == "journal" else "mirror.db")
+    older = path.with_name(path.name + ".damaged")
+    older.write_bytes(b"older")
+    if not meanwhile:
+        damage(path)
+    with mirrored(plan, kind, tmp_path, lambda: 60.0):
+        if meanwhile:
+            damage(path)
+        execute(plan, tmp_path)
+    assert plan.finished
+    storage = open_mirror(kind, tmp_path)
+    assert sum(study.n_trials for study in optuna.get_all_study_summaries(storage)) == 15
+    assert older.read_bytes() == b"older"
+    assert path.with_name(path.name + ".damaged.2").stat().st_size
+    assert caplog.text.count("made anew from the ledger") == 1
+    assert "cannot be written" not in caplog.text
+
+
+def test_a_lock_of_this_moment_stays(tmp_path: Path) -> None:
+    lock = tmp_path / "mirror.journal.lock"
+    lock.symlink_to(tmp_path / "mirror.journal")
+    open_or_renew("journal", tmp_path)
+    assert lock.is_symlink()
 
 
 # ------------------------------------------------------------------ the dashboard
