@@ -18,6 +18,8 @@ A record is JSON with these keys:
 ``counters``       how often each rare event of the method happened
 ``started``        time of the first start, ISO 8601, UTC
 ``ended``          time of the end
+``rule``           of a trial that was stopped early: by which rule, canonical JSON of its settings;
+                   absent otherwise, and in records of earlier versions
 ``host``           name of the machine that ended the trial
 ``sha256``         of the canonical JSON of the rest
 =================  ===============================================================================

@@ -29,7 +29,7 @@ from trainables.checkpoint import (
 )
 from trainables.data import DataCache
 from trainables.errors import CorruptFileError, DivergedError
-from trainables.pruning import PrunedError, read_mark
+from trainables.pruning import PrunedError, read_mark, same_rule
 from trainables.record import FORMAT, read_record, record_path, write_record
 from trainables.spec import TrialSpec
 from trainables.training import Trainer
@@ -71,6 +71,7 @@ class TrialSession:
         prunable: Whether the trial ends early when a mark says so (:mod:`trainables.pruning`).
             If it continues from a checkpoint, its first step trains nothing and reports the last
             epoch again: whoever decides may not have been told of it.
+        rule: By which rule it may be stopped; marks and records of other rules are ignored.
         hand_on: Whether the state after the last epoch is left for another trial.
         continues: The trial that left its state for this one. This one must compute, for as many
             epochs as that one had, the same: it spares them then, and starts at its first epoch
@@ -97,6 +98,7 @@ class TrialSession:
         keep_last: bool = False,
         on_progress: Callable[[], None] = lambda: None,
         prunable: bool = False,
+        rule: str = "",
         hand_on: bool = False,
         continues: str | None = None,
     ) -> None:
@@ -113,6 +115,7 @@ class TrialSession:
         self._keep_last = keep_last
         self._on_progress = on_progress
         self._prunable = prunable
+        self._rule = rule
         self._hand_on = hand_on
         self._continues = continues
         self._last: dict[str, Any] | None = None
@@ -197,8 +200,8 @@ class TrialSession:
         if not self._prunable or self._results_dir is None:
             return
         mark = read_mark(self._results_dir, self.trial_id)
-        if mark is not None and mark.holds(epoch):
-            raise PrunedError(mark.reason)
+        if mark is not None and mark.holds(epoch) and same_rule(mark.rule, self._rule):
+            raise PrunedError(mark.reason, mark.rule)
 
     def run(self) -> dict[str, Any]:
         """Runs all remaining epochs and returns the record."""
@@ -317,7 +320,8 @@ class TrialSession:
         except CorruptFileError as error:
             logger.warning("trial %s runs again: %s", self.trial_id, error)
             return None
-        ignored = {"failed"} if self._prunable else {"failed", "pruned"}
+        counts = self._prunable and same_rule(record.get("rule") or "", self._rule)
+        ignored = {"failed"} if counts else {"failed", "pruned"}
         return None if record["status"] in ignored else record
 
     def _end(self, status: str, error: Exception | None, test: dict[str, float] | None) -> None:
@@ -340,6 +344,8 @@ class TrialSession:
             "ended": _now(),
             "host": socket.gethostname(),
         }
+        if isinstance(error, PrunedError) and error.rule:
+            self.record["rule"] = error.rule
         if self._results_dir is None:
             return
         last = checkpoint_path(self._results_dir, self.trial_id)

@@ -37,6 +37,7 @@ _KEYS = (
     "keep_best",
     "keep_last",
     "prunable",
+    "rule",
     "hand_on",
     "continues",
     "stall_s",
@@ -61,6 +62,7 @@ class MTLTrainable(tune.Trainable):
     ``keep_best``          whether the parameters of the best epoch are kept on disk
     ``keep_last``          whether the state after the last epoch is kept on disk
     ``prunable``           whether the trial ends early when a mark says so
+    ``rule``               the rule by which it may; marks and records of other rules are ignored
     ``hand_on``            whether the state after the last epoch is left for another trial
     ``continues``          the trial whose state this one goes on from, if it is there
     ``stall_s``            seconds without progress after which somebody kills this process; where
@@ -176,6 +178,7 @@ class MTLTrainable(tune.Trainable):
             keep_best=config.get("keep_best", False),
             keep_last=config.get("keep_last", False),
             prunable=config.get("prunable", False),
+            rule=config.get("rule") or "",
             hand_on=config.get("hand_on", False),
             continues=config.get("continues"),
             on_progress=self._on_progress,

@@ -54,6 +54,11 @@ class Record:
         return self.status == "pruned" and not self.summary.get("completed_epochs")
 
     @property
+    def rule(self) -> str:
+        """The rule by which the trial was stopped early; empty if none is named."""
+        return str(self.summary.get("rule") or "")
+
+    @property
     def seconds(self) -> float:
         """Seconds that the trial took."""
         return float(self.summary.get("seconds") or 0.0)

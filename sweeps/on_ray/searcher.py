@@ -27,7 +27,7 @@ from sweeps.on_ray.watchdog import Stall, forget_signs
 from sweeps.on_ray.worker import REST
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
-from trainables.pruning import PruneMark, read_mark, write_mark
+from trainables.pruning import PruneMark, read_mark, same_rule, write_mark
 
 __all__ = ["PlanSearcher", "SweepEvents", "SweepStopper", "TuneEvents"]
 
@@ -137,6 +137,7 @@ class PlanSearcher(_NotPickled, Searcher):
             "keep_last": keep == "best_and_last" and trial.spec["evaluate_test"],
             "stall_s": self._resources.stall_seconds,
             "prunable": self._plan.prunable(trial.trial_id),
+            "rule": self._plan.rule(trial.trial_id),
             "hand_on": trial.hand_on,
             "continues": trial.continues,
             "label": f"{trial.variant} seed {trial.seed}",
@@ -178,7 +179,8 @@ class PlanSearcher(_NotPickled, Searcher):
         """Marks a trial if it should stop; it looks for the mark before its next epoch."""
         reason = self._plan.reported(trial.trial_id, epoch, best)
         if reason is not None:
-            write_mark(self._results, trial.trial_id, PruneMark(epoch, reason))
+            mark = PruneMark(epoch, reason, self._plan.rule(trial.trial_id))
+            write_mark(self._results, trial.trial_id, mark)
 
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
@@ -213,6 +215,8 @@ class PlanSearcher(_NotPickled, Searcher):
         if died:
             forget_signs(self._results, trial.trial_id)
         record = ledger.read(trial.trial_id)
+        if died and record is not None and not self._plan.serves(trial.trial_id, record):
+            record = None  # an old one, of a trial that another rule stopped
         if record is None and died and self._attempts[trial.trial_id] <= self._resources.retries:
             # Ray itself would not retry a trial that an actor died from taking over.
             self._again.append(trial)
@@ -241,8 +245,10 @@ class PlanSearcher(_NotPickled, Searcher):
     def _call_off(self) -> None:
         """Marks trials that Tune holds ready and nobody wants any more: they end as they begin."""
         for trial, reason in self._plan.superfluous():
-            if read_mark(self._results, trial.trial_id) is None:
-                write_mark(self._results, trial.trial_id, PruneMark(0, reason))
+            rule = self._plan.rule(trial.trial_id)
+            mark = read_mark(self._results, trial.trial_id)
+            if mark is None or not same_rule(mark.rule, rule):
+                write_mark(self._results, trial.trial_id, PruneMark(0, reason, rule))
 
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: the ledger is the state."""

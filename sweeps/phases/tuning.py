@@ -106,6 +106,11 @@ class Tuning(Unit):
         return self._plan.pruner is not None
 
     @property
+    def rule(self) -> str:
+        """By which rule they may have been; empty if they may not."""
+        return "" if self._plan.pruner is None else self._plan.pruner.rule
+
+    @property
     def closed(self) -> bool:
         """Whether no new point is asked for any more."""
         seconds = self._plan.budget.seconds

@@ -112,6 +112,11 @@ class Unit(ABC):
         """Whether its trials may have been stopped early."""
         return False
 
+    @property
+    def rule(self) -> str:
+        """By which rule they may have been; empty if they may not."""
+        return ""
+
     def reported(self, trial: Trial, epoch: int, best: float) -> str | None:
         """Takes note of an epoch of a trial; returns why it should be stopped, if it should.
 

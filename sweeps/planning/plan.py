@@ -17,6 +17,7 @@ from sweeps.phases.context import Context
 from sweeps.phases.units import Unit
 from sweeps.planning.trials import Trial
 from trainables.checkpoint import checkpoint_path
+from trainables.pruning import same_rule
 
 __all__ = ["PhaseCount", "PhaseTotals", "Plan"]
 
@@ -184,7 +185,7 @@ class Plan:
         while (trial := unit.take()) is not None:
             self._asked.setdefault((self._place[id(unit)], trial.trial_id), len(self._asked))
             record = self.ledger.get(trial.trial_id)
-            if record is not None and (record.status != "pruned" or unit.prunable):
+            if record is not None and _serves(record, unit):
                 if not record.skipped:
                     self._reused.add(trial.trial_id)
                 self._note(unit, trial, record)
@@ -224,10 +225,13 @@ class Plan:
         """Takes note of trials that ended while a run was being stopped and nobody was told."""
         for trial_id in list(self._in_flight):
             record = self.ledger.read(trial_id)
-            # A failed trial, and one that must not be stopped early, may have an old record.
-            usable = {"finished", "diverged"} | ({"pruned"} if self.prunable(trial_id) else set())
-            if record is not None and record.status in usable:
+            # A failed trial may have an old record.
+            if record is not None and record.status != "failed" and self.serves(trial_id, record):
                 self.end(trial_id, record)
+
+    def serves(self, trial_id: str, record: Record) -> bool:
+        """Whether a record is one of a running trial, not an old one that was stopped early."""
+        return all(_serves(record, unit) for unit, _ in self._in_flight[trial_id].wanted_by)
 
     def reported(self, trial_id: str, epoch: int, best: float) -> str | None:
         """Takes note of an epoch of a running trial; returns why to stop it, or ``None``.
@@ -248,6 +252,10 @@ class Plan:
         """Whether nobody minds a running trial being stopped early."""
         wanted_by = self._in_flight[trial_id].wanted_by
         return all(unit.prunable for unit, _ in wanted_by)
+
+    def rule(self, trial_id: str) -> str:
+        """By which rule a running trial may be stopped early; empty if it may not."""
+        return self._in_flight[trial_id].wanted_by[0][0].rule if self.prunable(trial_id) else ""
 
     def superfluous(self) -> list[tuple[Trial, str]]:
         """The trials given out that nobody wants if they have not begun, and why."""
@@ -271,3 +279,10 @@ class Plan:
     def _turn(self, unit: Unit) -> tuple[bool, int, int, int]:
         """Round-robin within a phase, earlier phases first, searches that should wait last."""
         return not unit.eager, self._rank[unit.phase], unit.running, unit.ended + unit.running
+
+
+def _serves(record: Record, unit: Unit) -> bool:
+    """Whether a unit can do with a record; one stopped early must have been by the unit's rule."""
+    if record.status != "pruned":
+        return True
+    return unit.prunable and same_rule(record.rule, unit.rule)

@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeps.definition.study import Scheduler
+from trainables.spec import canonical_json
 
 __all__ = ["SCHEDULERS", "Pruner"]
 
@@ -54,11 +55,15 @@ class Pruner:
     Args:
         scheduler: The rule and its settings.
         epochs: Epochs of a whole trial.
+
+    Attributes:
+        rule: The rule and its settings, as records of stopped trials name them.
     """
 
     def __init__(self, scheduler: Scheduler, epochs: int) -> None:
         self._scheduler = scheduler
         self._epochs = epochs
+        self.rule = canonical_json(scheduler.model_dump())
         self._rule = SCHEDULERS[scheduler.name]
         self._courses: dict[int, _Course] = {}
         self._brackets: list[int] = []

@@ -119,7 +119,7 @@ def quality(trial: Trial) -> float:
     return -abs(math.log10(trial.spec["training"]["lr"]) + 2.5) - 0.01 * (trial.seed % 7)
 
 
-def run(plan: Plan, results: Path, limit: int = 10_000) -> list[Trial]:
+def run(plan: Plan, results: Path, limit: int = 10_000, *, named: bool = True) -> list[Trial]:
     """Runs trials one after another, epoch by epoch, stopping those that should be."""
     started = []
     while len(started) < limit and (trial := plan.next()) is not None:
@@ -131,14 +131,16 @@ def run(plan: Plan, results: Path, limit: int = 10_000) -> list[Trial]:
             rows.append({"epoch": len(rows) + 1, "selection": value, "weight.CL": 1.0})
             rows[-1]["weight.RR"] = 1.0
             reason = plan.reported(trial.trial_id, len(rows), value)
-        write(results, trial, rows, reason)
+        write(results, trial, rows, reason, plan.rule(trial.trial_id) if named else "")
         record = plan.ledger.read(trial.trial_id)
         assert record is not None
         plan.end(trial.trial_id, record)
     return started
 
 
-def write(results: Path, trial: Trial, rows: list[dict[str, Any]], reason: str | None) -> None:
+def write(
+    results: Path, trial: Trial, rows: list[dict[str, Any]], reason: str | None, rule: str = ""
+) -> None:
     value = rows[-1]["selection"] if rows else math.nan
     metrics = {"CL.accuracy": 0.9, "RR.mse": 0.05, "selection": value}
     error = {"type": "PrunedError", "message": reason, "task": None, "epoch": None, "step": None}
@@ -160,7 +162,8 @@ def write(results: Path, trial: Trial, rows: list[dict[str, Any]], reason: str |
             "started": "2026-01-01T00:00:00+00:00",
             "ended": "2026-01-01T00:00:01+00:00",
             "host": "here",
-        },
+        }
+        | ({"rule": rule} if reason is not None and rule else {}),
     )
 
 
@@ -288,6 +291,39 @@ def test_without_the_scheduler_what_it_stopped_runs_in_full(tmp_path: Path) -> N
     rerun = run(plan, tmp_path)
     assert stopped <= {t.trial_id for t in rerun}
     assert all(record.status == "finished" for _, record in plan.ended)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize(
+    "rule", [{"name": "asha", "reduction": 2}, {"name": "asha", "grace_epochs": 3}, "median"]
+)
+def test_under_another_rule_what_was_stopped_is_judged_anew(
+    tmp_path: Path, rule: Any, seeds: int
+) -> None:
+    changes = CHANGES | {"budget": {"trials": 6, "seeds": seeds}, "sampler": "qmc"}
+    changed = resolved_study(**changes | {"scheduler": rule})
+    first = make_plan(resolved_study(**changes), tmp_path / "a")
+    run(first, tmp_path / "a")
+    stopped = {t.trial_id for t, r in first.ended if r.status == "pruned"}
+    plan = make_plan(changed, tmp_path / "a")
+    rerun = run(plan, tmp_path / "a")
+    assert stopped & {t.trial_id for t in rerun}
+    assert plan.finished
+    fresh = make_plan(changed, tmp_path / "b")
+    run(fresh, tmp_path / "b")
+    # What the old rule let through was trained to its end, and stays; nobody else was stopped.
+    ours, theirs = ({t.trial_id for t, r in p.ended if r.status == "pruned"} for p in (plan, fresh))
+    assert ours <= theirs
+    assert run(make_plan(changed, tmp_path / "a"), tmp_path / "a") == []
+
+
+def test_records_that_name_no_rule_count_under_every_rule(tmp_path: Path) -> None:
+    first = make_plan(resolved_study(**CHANGES | {"sampler": "qmc"}), tmp_path)
+    run(first, tmp_path, named=False)
+    rule = {"name": "asha", "reduction": 2}
+    plan = make_plan(resolved_study(**CHANGES | {"sampler": "qmc", "scheduler": rule}), tmp_path)
+    assert run(plan, tmp_path) == []
+    assert "pruned" in {record.status for _, record in plan.ended}
 
 
 # ------------------------------------------------------------------ several seeds

@@ -100,6 +100,28 @@ def test_a_record_of_a_stopped_trial_counts_only_where_it_may_be_stopped(make_sp
     assert read_record(record_path(tmp_path, spec.trial_id))["status"] == "finished"
 
 
+def test_what_another_rule_stopped_counts_for_nothing(make_spec, data, tmp_path):
+    spec = make_spec("ls", epochs=2)
+    options = {"results_dir": tmp_path, "prunable": True}
+    write_mark(tmp_path, spec.trial_id, PruneMark(1, "asha", "rule A"))
+    assert TrialSession(spec, data, rule="rule A", **options).run()["rule"] == "rule A"
+    for rule in ("rule A", ""):
+        assert TrialSession(spec, data, rule=rule, **options).record["status"] == "pruned"
+    other = TrialSession(spec, data, rule="rule B", **options)
+    assert other.record is None
+    write_mark(tmp_path, spec.trial_id, PruneMark(1, "asha", "rule A"))  # left by a killed run
+    assert other.run()["status"] == "finished"
+    assert "rule" not in read_record(record_path(tmp_path, spec.trial_id))
+
+
+def test_what_names_no_rule_counts_under_any(make_spec, data, tmp_path):
+    spec = make_spec("ls", epochs=2)
+    options = {"results_dir": tmp_path, "prunable": True}
+    write_mark(tmp_path, spec.trial_id, PruneMark(1, "asha"))
+    assert "rule" not in TrialSession(spec, data, rule="rule A", **options).run()
+    assert TrialSession(spec, data, rule="rule B", **options).record["status"] == "pruned"
+
+
 def test_a_damaged_mark_is_none(tmp_path):
     assert read_mark(tmp_path, "t") is None
     write_mark(tmp_path, "t", PruneMark(3, "why"))
