@@ -15,6 +15,7 @@ from sweeps.commands.analysis_commands import audit, compare
 from sweeps.commands.data_commands import data_app
 from sweeps.commands.flatness_command import flatness
 from sweeps.commands.run_commands import dashboard, status, stop
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +84,7 @@ def main() -> None:
 
 
 def _refuse(message: str, code: int = EXIT_BAD_INPUT) -> NoReturn:
-    sys.stderr.write(f"fairsweep: {' '.join(message.split())}\n")
+    sys.stderr.write(f"fairsweep: {printable(' '.join(message.split()))}\n")
     sys.exit(code)
 
 
@@ -168,7 +169,7 @@ def _run(study: str, results: Path | None, address: str | None, continuing: str)
     else:
         kept = f"{outcome.ended} of {outcome.planned} trials have ended and are kept"
         console.print(
-            f"stopped; {outcome.out_of_time or kept}.\n{continuing}",
+            printable(f"stopped; {outcome.out_of_time or kept}.\n{continuing}"),
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -226,7 +227,7 @@ def _show_outcome(outcome: Outcome, console: Console) -> None:
     lines.append(f"report: {outcome.report}")
     if outcome.exit_code:
         lines.append(f"not every planned trial is accounted for: exit code {outcome.exit_code}")
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console.print(printable("\n".join(lines)), markup=False, highlight=False, soft_wrap=True)
 
 
 # ------------------------------------------------------------------ check
@@ -272,8 +273,10 @@ def report(
     console = _console()
     console.print(summary_table(folder))
     for note in rebuilt.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {rebuilt.report}", markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(f"note: {note}"), markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        printable(f"report: {rebuilt.report}"), markup=False, highlight=False, soft_wrap=True
+    )
 
 
 # ------------------------------------------------------------------ methods, problems

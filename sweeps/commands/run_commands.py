@@ -143,7 +143,9 @@ def dashboard(
 
 
 def _say(sentence: str) -> None:
-    _console().print(sentence, markup=False, highlight=False, soft_wrap=True)
+    from sweeps.printable import printable
+
+    _console().print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def _console() -> Console:

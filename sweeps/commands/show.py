@@ -1,4 +1,4 @@
-"""Tables for the terminal. Texts from elsewhere are shown as they are, not as markup."""
+"""Tables for the terminal. Texts from elsewhere are no markup and command nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sweeps.phases.population import replicates_of
 from sweeps.phases.sensitivity import values_in_words
+from sweeps.printable import printable
 from sweeps.running.progress import duration
 from sweeps.search.objectives import Objective
 from sweeps.search.samplers import SAMPLERS
@@ -35,14 +36,14 @@ __all__ = [
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
-    table = Table(title=Text(title) if title else None, title_justify="left")
+    table = Table(title=Text(printable(title)) if title else None, title_justify="left")
     for column in columns:
-        table.add_column(Text(column), overflow="fold")
+        table.add_column(Text(printable(column)), overflow="fold")
     return table
 
 
 def _add(table: Table, cells: Sequence[Any]) -> None:
-    table.add_row(*(Text("" if cell is None else str(cell)) for cell in cells))
+    table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in cells))
 
 
 # ------------------------------------------------------------------ summary of a results folder
@@ -133,7 +134,7 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
     )
     sentence = capped(study.resources, slots)
     facts = facts if sentence is None else f"{sentence}\n{facts}"
-    return Group(table, searched, Text(facts))
+    return Group(table, searched, Text(printable(facts)))
 
 
 def _budget(study: Study) -> str:

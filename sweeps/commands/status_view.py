@@ -1,4 +1,4 @@
-"""The status of a study for the terminal. Texts from a study file are shown as they are."""
+"""The status of a study for the terminal. Texts from elsewhere are no markup, no commands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.folder.status import Status
+from sweeps.printable import printable
 from sweeps.running.progress import duration
 from sweeps.search.selection import describe_objective
 
@@ -22,7 +23,9 @@ def status_view(status: Status) -> RenderableType:
     for name, count in status.phases.items():
         left_out = f", {count.left_out} left out" if count.left_out else ""
         skipped = f", {count.skipped} skipped" if count.skipped else ""
-        phases.add_row(Text(name), Text(f"{count.ended}/{count.planned}{left_out}{skipped}"))
+        phases.add_row(
+            Text(printable(name)), Text(f"{count.ended}/{count.planned}{left_out}{skipped}")
+        )
     phases.add_row(Text("all"), Text(f"{status.ended}/{status.planned}"), style="bold")
     lines = [_run_line(status), _list("trials", status.states)]
     if status.errors:
@@ -49,8 +52,13 @@ def status_view(status: Status) -> RenderableType:
     lines += status.left_out
     if status.complete:
         lines.append("every planned trial has ended")
-    body = Group(phases, Text("\n".join(lines)))
-    return Panel(body, title=Text(status.study), subtitle=Text(status.folder), expand=False)
+    body = Group(phases, Text(printable("\n".join(lines))))
+    return Panel(
+        body,
+        title=Text(printable(status.study)),
+        subtitle=Text(printable(status.folder)),
+        expand=False,
+    )
 
 
 def _run_line(status: Status) -> str:

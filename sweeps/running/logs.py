@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from sweeps.folder.disk import is_disk_full
+from sweeps.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,9 +45,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The message; what cannot be printed is written as an escape."""
-        return "".join(
-            c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in super().format(record)
-        )
+        return printable(super().format(record))
 
 
 class _LogFile(logging.FileHandler):

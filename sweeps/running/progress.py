@@ -18,6 +18,7 @@ from sweeps.phases.tuning import Tuning
 from sweeps.planning.estimate import variant_costs
 from sweeps.planning.plan import PhaseCount, Plan
 from sweeps.planning.trials import Trial
+from sweeps.printable import printable
 from sweeps.search.selection import describe_objective, needs_reference, objective
 
 if TYPE_CHECKING:
@@ -236,4 +237,6 @@ def panel(snapshot: Snapshot, title: str, selection: str, stopping: str | None) 
     if stopping:
         lines.append(stopping)
     # Text, not markup: labels come from a study file.
-    return Panel(Group(phases, Text("\n".join(lines))), title=Text(title), expand=False)
+    return Panel(
+        Group(phases, Text(printable("\n".join(lines)))), title=Text(printable(title)), expand=False
+    )

@@ -19,6 +19,7 @@ from sweeps.folder.results import ResultsFolder
 from sweeps.folder.status import Status, StatusReader
 from sweeps.planning.trials import Trial
 from trainables.heartbeat import Heartbeat
+from trainables.record import read_record, write_record
 
 
 def started(results: Path, limit: float = math.inf, **changes: object) -> Path:
@@ -60,6 +61,37 @@ def test_a_study_that_has_ended(tmp_path: Path) -> None:
     assert "no run is alive; run the study again to continue" in text
     assert "45/45" in text
     assert "3 failed: RuntimeError" in text
+
+
+def test_no_text_of_a_record_commands_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = started(tmp_path / "r")
+    for path in (folder / "ledger").glob("*.json"):
+        record = read_record(path)
+        if record["status"] == "failed":
+            error = {**record["error"], "type": "X\x1b]0;PWNED\x07\x1b[2Jboo"}
+            write_record(path, {**record, "error": error})
+    monkeypatch.setattr(sys, "argv", ["fairsweep", "status", str(folder)])
+    with pytest.raises(SystemExit) as caught:
+        sweeps.commands.cli.main()
+    assert caught.value.code == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert r"X\x1b]0;PWNED\x07\x1b[2Jboo" in out
+
+
+def test_no_text_of_a_refusal_commands_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fairsweep", "status", str(tmp_path / "a\x1b[2Jb")])
+    with pytest.raises(SystemExit) as caught:
+        sweeps.commands.cli.main()
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert r"a\x1b[2Jb" in err
 
 
 def test_a_study_without_failures_is_complete(tmp_path: Path) -> None:
