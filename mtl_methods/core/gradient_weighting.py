@@ -120,34 +120,35 @@ class GradientWeighting(Method):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         """One step on the losses ``coefficients[k] * losses[k]`` (a composition), or the losses."""
-        if coefficients is None and self._in_one_pass(inputs):
+        if self._in_one_pass(inputs, coefficients):
             return
         gradients = self._differentiate(inputs)
         how = self._decide(gradients, inputs, coefficients)
         self._write(gradients, how, self._head_factors, inputs)
 
-    def _in_one_pass(self, inputs: StepInputs) -> bool:
+    def _in_one_pass(self, inputs: StepInputs, coefficients: NDArray[np.float64] | None) -> bool:
         """The whole step in one backward pass, where gradients on features allow it."""
         features = inputs.features
-        if (
-            self.gradients_on != "features"
-            or self.head_weighting != "unit"
-            or features is None
-            or len(features) != 1
-        ):
+        if self.gradients_on != "features" or features is None or len(features) != 1:
             return False
         feature = features[0]
 
         def combine(by_task: list[Tensor | None]) -> Tensor:
             self._gradients.take(features, [by_task], [], scale=inputs.grad_scale)
             self._check_used("the features given")
-            how = self._decide(self._gradients, inputs, None)
+            how = self._decide(self._gradients, inputs, coefficients)
             combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
             self._gradients.release()
             return (combined.view(feature.shape) * inputs.grad_scale).to(feature.dtype)
 
+        all_ones = coefficients is None and self.head_weighting == "unit"
         return backward_combining(
-            inputs.losses, feature, inputs.heads, combine, scale=inputs.grad_scale
+            inputs.losses,
+            feature,
+            inputs.heads,
+            combine,
+            None if all_ones else lambda: self._head_factors.tolist(),
+            scale=inputs.grad_scale,
         )
 
     def _decide(

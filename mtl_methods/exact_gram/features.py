@@ -104,14 +104,15 @@ def backward_combining(
     feature: Tensor,
     heads: Sequence[Tensor] | None,
     combine: Callable[[list[Tensor | None]], Tensor],
+    head_factors: Callable[[], Sequence[float]] | None = None,
     *,
     scale: float = 1.0,
 ) -> bool:
     """One backward pass of all losses; where they meet, one gradient goes on in place of their sum.
 
-    Heads receive the gradient of their own loss. The pass rests at the feature until ``combine``
-    has decided, so that nothing is differentiated, kept or copied twice. If it raises, heads have
-    no gradient afterwards, as before.
+    Heads receive the gradient of their own loss, times a factor. The pass rests at the feature
+    until ``combine`` has decided, so that nothing is differentiated, kept or copied twice. If it
+    raises, heads have no gradient afterwards, as before.
 
     Args:
         losses: K scalar losses.
@@ -119,7 +120,11 @@ def backward_combining(
         heads: The leaves that count as heads; ``None`` for every leaf before the features.
         combine: From the gradient of each task on the feature, times ``scale``, ``None`` where
             there is none, to the gradient that goes on, in the feature's shape and type.
+        head_factors: Called after it: K factors, beside the scale; ``None`` if all are 1.
         scale: Factor on the losses.
+
+    Raises:
+        TaskError: With factors, if a head uses what lies below the features past them.
 
     Returns:
         ``False`` if nothing was done, since the pass would not have this result: heads have nodes
@@ -143,6 +148,8 @@ def backward_combining(
         for leaf in leaves
     ):
         return False
+    if head_factors is not None:
+        _check_no_way_past(losses, (feature,), trunk)
     seeds = Seeds(1, len(losses))
     above = [loss for loss in losses if loss.requires_grad]
     roots, root_seeds = one_root(above, [scale] * len(above))
@@ -154,7 +161,22 @@ def backward_combining(
             for leaf in leaves:
                 leaf.grad = None
             raise
+    if head_factors is not None:
+        _multiply(trunk.private_leaves, head_factors())
     return True
+
+
+def _multiply(leaves: Sequence[Sequence[Tensor]], factors: Sequence[float]) -> None:
+    """Multiplies the gradients of each task's leaves by its factor, in place."""
+    pairs = [
+        (leaf.grad, factor)
+        for own, factor in zip(leaves, factors, strict=True)
+        for leaf in own
+        if factor != 1.0 and leaf.grad is not None
+    ]
+    if pairs:
+        with torch.no_grad():
+            torch._foreach_mul_([gradient for gradient, _ in pairs], [f for _, f in pairs])
 
 
 def _separate_heads(

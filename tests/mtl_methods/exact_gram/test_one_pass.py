@@ -37,8 +37,8 @@ class Stage:
         return found
 
 
-def make(name):
-    method = make_method(name, gradients_on="features")
+def make(name, **settings):
+    method = make_method(name, gradients_on="features", **settings)
     method.setup(("t0", "t1", "t2"))
     method.seed(0)
     return method
@@ -77,6 +77,21 @@ def test_one_pass_writes_what_two_write(monkeypatch, name, scale):
         if one.weights is not None:
             torch.testing.assert_close(one.weights, two.weights)
         assert (one.last_step.gram == two.last_step.gram).all()
+
+
+@pytest.mark.parametrize("loss", [None, "si", "uw"])
+@pytest.mark.parametrize("heads", ["unit", "same"])
+def test_heads_get_their_factors(monkeypatch, loss, heads):
+    stage = Stage()
+    methods = [make("nash_mtl", head_weighting=heads) for _ in range(2)]
+    if loss is not None:
+        methods = [compose(make_method(loss), method) for method in methods]
+    whole, single = passes(monkeypatch, methods[0], stage, grad_scale=8.0)
+    parts, several = passes(monkeypatch, methods[1], stage, watched=True, grad_scale=8.0)
+    assert (single, several) == (1, 2)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(methods[0].weights, methods[1].weights)
 
 
 def test_gradients_that_are_there_already_are_added_to(monkeypatch):
