@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 from sweeps.errors import ResultsFolderError
 from sweeps.folder.ledger import Ledger, Record
-from sweeps.folder.results import stored_study
+from sweeps.folder.results import DamagedManifestError, stored_study
 from sweeps.folder.tables import write_tables
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
@@ -51,6 +51,8 @@ def rebuild(folder: Path, margin: float | None = None) -> Rebuilt:
     ledger = Ledger(folder / "ledger")
     try:
         ended = _ended(folder, ledger)
+    except DamagedManifestError:
+        raise
     except ResultsFolderError as error:
         if not there or not (folder / "manifest.json").is_file():
             raise

@@ -36,11 +36,13 @@ from sweeps.definition.resolve import resolve
 from sweeps.definition.resolved import ResolvedStudy
 from sweeps.definition.study_file import parse_study, read_yaml
 from sweeps.errors import ResultsFolderError, StudyError
+from sweeps.folder.ledger import Ledger
 from sweeps.folder.liveness import LOCK
 from sweeps.folder.manifest import make_manifest
+from sweeps.folder.mirror_file import move_aside
 from trainables.files import write_atomically
 
-__all__ = ["ResultsFolder", "check_owner", "stored_study"]
+__all__ = ["DamagedManifestError", "ResultsFolder", "check_owner", "stored_study"]
 
 logger = logging.getLogger("sweeps")
 
@@ -48,6 +50,13 @@ logger = logging.getLogger("sweeps")
 _LOCK_ATTEMPTS, _LOCK_PAUSE_S = 5, 0.1
 # What may lie in a folder that is not ours yet.
 _HARMLESS = {LOCK, ".gitignore", ".DS_Store", "fairsweep.log", "ray.log"}
+
+
+_MADE_ANEW = "run the study again: it is made anew, nothing finished is lost"
+
+
+class DamagedManifestError(ResultsFolderError):
+    """The manifest is there and is no JSON object."""
 
 
 class ResultsFolder:
@@ -126,6 +135,7 @@ class ResultsFolder:
         self.changed = earlier is not None and earlier.get("study_hash") != self.resolved.study_hash
         manifest = make_manifest(self.resolved, earlier)
         try:
+            self._put_damaged_manifest_aside()
             for folder in (self.ledger, self.search, self.path / "checkpoints"):
                 folder.mkdir(exist_ok=True)
             self.write("study.yaml", yaml.safe_dump(self.resolved.as_run, sort_keys=False))
@@ -134,6 +144,17 @@ class ResultsFolder:
             raise ResultsFolderError(
                 f"results folder {self.path} cannot be written ({error.strerror or error})"
             ) from error
+
+    def _put_damaged_manifest_aside(self) -> None:
+        try:
+            read_manifest(self.path)
+        except DamagedManifestError:
+            aside = move_aside(self.path / "manifest.json")
+            logger.warning(
+                "the manifest of %s is damaged; it was moved to %s and is made anew",
+                self.path,
+                aside.name,
+            )
 
     def add_notices(self, notices: Sequence[str]) -> None:
         """Writes into the manifest what did not go as the study asks, a sentence each."""
@@ -166,7 +187,14 @@ def check_owner(path: Path, resolved: ResolvedStudy) -> dict[str, Any] | None:
             )
         if there != path:
             return None
-        manifest = read_manifest(path)
+        try:
+            manifest = read_manifest(path)
+        except DamagedManifestError:
+            manifest = _manifest_anew(path)
+            if manifest is None:
+                raise
+        if manifest is None:
+            manifest = _manifest_anew(path)
         if manifest is None:
             others = sorted(p.name for p in path.iterdir() if p.name not in _HARMLESS)
             if others:
@@ -189,6 +217,13 @@ def check_owner(path: Path, resolved: ResolvedStudy) -> dict[str, Any] | None:
     return manifest
 
 
+def _manifest_anew(path: Path) -> dict[str, Any] | None:
+    """The manifest of a folder that has lost it, from its study; ``None`` without our records."""
+    if not (path / "study.yaml").is_file() or not Ledger(path / "ledger").load().records():
+        return None
+    return make_manifest(_study_of(path), None)
+
+
 def read_manifest(path: Path) -> dict[str, Any] | None:
     """The manifest of a results folder; ``None`` if there is none.
 
@@ -199,8 +234,12 @@ def read_manifest(path: Path) -> dict[str, Any] | None:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
         raise ResultsFolderError(f"{path / 'manifest.json'} cannot be read ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedManifestError(
+            f"{path / 'manifest.json'} cannot be read, it is damaged; {_MADE_ANEW}"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != 1:
         raise ResultsFolderError(
             f"{path / 'manifest.json'} is not of format 1; another version of fairsweep wrote it"
@@ -217,7 +256,13 @@ def stored_study(path: Path) -> ResolvedStudy:
     if not path.is_dir():
         raise ResultsFolderError(f"there is no results folder {path}")
     if read_manifest(path) is None:
+        if (path / "ledger").is_dir() and (path / "study.yaml").is_file():
+            raise ResultsFolderError(f"{path} has lost its manifest.json; {_MADE_ANEW}")
         raise ResultsFolderError(f"{path} has no manifest.json, so it is no results folder")
+    return _study_of(path)
+
+
+def _study_of(path: Path) -> ResolvedStudy:
     try:
         return resolve(parse_study(read_yaml(path / "study.yaml")))
     except StudyError as error:

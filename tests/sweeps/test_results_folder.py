@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sweeps_fakes import resolved_study
+from sweeps_fakes import execute, make_plan, resolved_study
 
 from sweeps.definition.resolve import resolve
 from sweeps.definition.study_file import parse_study
@@ -152,3 +152,22 @@ def test_what_is_no_results_folder_is_said(tmp_path: Path) -> None:
         stored_study(tmp_path / "nothing")
     with pytest.raises(ResultsFolderError, match=r"no manifest\.json"):
         stored_study(tmp_path)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_folder_goes_on_without_its_manifest(lost: bool, tmp_path: Path) -> None:
+    study, results = resolved_study(), tmp_path / "r"
+    with ResultsFolder(results, study):
+        execute(make_plan(study, results), results, limit=5)
+    manifest = results / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.unlink() if lost else manifest.write_bytes(whole[:100])
+    with pytest.raises(ResultsFolderError, match="run the study again: it is made anew"):
+        stored_study(results)
+    with ResultsFolder(results, study) as folder:
+        assert not folder.changed
+    assert json.loads(manifest.read_bytes())["study_hash"] == study.study_hash
+    aside = results / "manifest.json.damaged"
+    assert aside.exists() is not lost
+    if not lost:
+        assert aside.read_bytes() == whole[:100]
