@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.gradient_weighting import Combination, GramWeighting
+from mtl_methods.core.gradient_weighting import Combination
+from mtl_methods.core.gram_weighting import GramWeighting
 from mtl_methods.core.method import StepInputs
 from mtl_methods.errors import ParetoStationaryError
 from mtl_methods.solvers.alpha_fair import AlphaFairSolution, solve_alpha_fair

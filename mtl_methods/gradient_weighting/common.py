@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_methods.core.gradient_weighting import Combination, GradientWeighting, GramWeighting
+from mtl_methods.core.gradient_weighting import Combination, GradientWeighting
+from mtl_methods.core.gram_weighting import GramWeighting
 from mtl_methods.core.method import StepInputs
 from mtl_methods.errors import TaskError
 

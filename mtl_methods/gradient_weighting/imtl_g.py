@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mtl_methods.core.gradient_weighting import Combination, GramWeighting
+from mtl_methods.core.gradient_weighting import Combination
+from mtl_methods.core.gram_weighting import GramWeighting
 from mtl_methods.core.method import StepInputs
 from mtl_methods.gradient_weighting.common import pseudo_inverse, unit_gram
 

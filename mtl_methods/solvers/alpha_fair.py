@@ -262,26 +262,22 @@ def _newton(
         target = np.exp(log_c - p * log_v)
         ratio = products / target
         low, high = float(np.minimum.reduce(ratio)), float(np.maximum.reduce(ratio))
+        shared = 1.0
         if not iteration and low > 1.0:
             # All too large (aligned gradients): the factor they share, at no extra product.
-            log_v = log_v - math.log(low) / (1.0 + p)
-            factor = low ** (-1.0 / (1.0 + p))
-            v = v * factor
-            products *= factor
-            target *= factor**-p
-            ratio /= low
-            low, high = 1.0, high / low
+            shared = low
         elif iteration and low < 1.0 / _FAR:
             # All too small (gradients that nearly cancel): the same, by the least F on the ray.
             mean = float(v @ products) / float(v @ target)
-            if 0.0 < mean < 1.0 / _FAR:
-                log_v = log_v - math.log(mean) / (1.0 + p)
-                factor = mean ** (-1.0 / (1.0 + p))
-                v = v * factor
-                products *= factor
-                target *= factor**-p
-                ratio /= mean
-                low, high = low / mean, high / mean
+            shared = mean if 0.0 < mean < 1.0 / _FAR else 1.0
+        if shared != 1.0:
+            log_v = log_v - math.log(shared) / (1.0 + p)
+            factor = shared ** (-1.0 / (1.0 + p))
+            v = v * factor
+            products *= factor
+            target *= factor**-p
+            ratio /= shared
+            low, high = low / shared, high / shared
         residual = max(high - 1.0, 1.0 - low)
         if residual < best.residual:
             best = _Newton(v, log_v, residual, iteration, distance, hull)

@@ -14,6 +14,7 @@ from sweeps.definition.resolve import resolve
 from sweeps.definition.resolved import ResolvedStudy
 from sweeps.definition.study_file import parse_study, read_yaml
 from sweeps.folder.ledger import Ledger
+from sweeps.phases.tuning import Tuning
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
 from trainables.record import FORMAT, record_path, write_record
@@ -34,6 +35,13 @@ resources: {concurrent: 2}
 
 Outcome = tuple[str, float]
 """Status and objective of a trial."""
+
+# several objectives
+SEVERAL: dict[str, Any] = {
+    "objectives": ["CL.accuracy", "RR.mse"],
+    "budget": {"trials": 12},
+    "replicate": {"seeds": 2, "max_configurations": 3},
+}
 
 # the settings of a study that searches and does nothing else
 SEARCH_ONLY: dict[str, Any] = {
@@ -175,3 +183,11 @@ def execute(
         plan.end(trial.trial_id, record)
         ended += 1
     return started
+
+
+def tuning(plan: Plan, variant: str) -> Tuning:
+    return plan.context.tunings[variant]
+
+
+def sizes(plan: Plan) -> dict[str, int]:
+    return {name: count.planned for name, count in plan.counts().items()}

@@ -5,31 +5,21 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sweeps_fakes import (
+    SEVERAL,
     make_plan,
     resolved_study,
+    tuning,
     write_fake_record,
 )
 
-from sweeps.phases.tuning import Tuning
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
 from sweeps.search.front import chosen, nondominated
 from sweeps.search.front_table import write_front
 from sweeps.search.objectives import MEASURES, make_objectives
-
-SEVERAL: dict[str, Any] = {
-    "objectives": ["CL.accuracy", "RR.mse"],
-    "budget": {"trials": 12},
-    "replicate": {"seeds": 2, "max_configurations": 3},
-}
-
-
-def tuning(plan: Plan, variant: str) -> Tuning:
-    return plan.context.tunings[variant]
 
 
 class Point:

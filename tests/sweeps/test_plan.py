@@ -12,21 +12,12 @@ from sweeps_fakes import (
     hashed_value,
     make_plan,
     resolved_study,
+    sizes,
+    tuning,
 )
 
 from sweeps.errors import SweepFailedError
-from sweeps.phases.tuning import Tuning
-from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
-
-
-def sizes(plan: Plan) -> dict[str, int]:
-    return {name: count.planned for name, count in plan.counts().items()}
-
-
-def tuning(plan: Plan, variant: str) -> Tuning:
-    return plan.context.tunings[variant]
-
 
 # ------------------------------------------------------------------ sizes
 

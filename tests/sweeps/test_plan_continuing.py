@@ -12,16 +12,11 @@ from sweeps_fakes import (
     hashed_value,
     make_plan,
     resolved_study,
+    tuning,
     write_fake_record,
 )
 
-from sweeps.phases.tuning import Tuning
-from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
-
-
-def tuning(plan: Plan, variant: str) -> Tuning:
-    return plan.context.tunings[variant]
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -11,14 +11,8 @@ from sweeps_fakes import (
     execute,
     make_plan,
     resolved_study,
+    tuning,
 )
-
-from sweeps.phases.tuning import Tuning
-from sweeps.planning.plan import Plan
-
-
-def tuning(plan: Plan, variant: str) -> Tuning:
-    return plan.context.tunings[variant]
 
 
 @pytest.mark.parametrize("slots", [1, 3])

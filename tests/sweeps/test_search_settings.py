@@ -9,30 +9,19 @@ from typing import Any
 import pytest
 from sweeps_fakes import (
     SEARCH_ONLY,
+    SEVERAL,
     execute,
     hashed_value,
     make_plan,
     resolved_study,
+    tuning,
 )
 
 from sweeps.definition.resolve import resolve
 from sweeps.definition.spaces import simplex_weights
 from sweeps.definition.study_file import parse_study
 from sweeps.errors import StudyError
-from sweeps.phases.tuning import Tuning
-from sweeps.planning.plan import Plan
 from sweeps.search.samplers import SAMPLERS
-
-SEVERAL: dict[str, Any] = {
-    "objectives": ["CL.accuracy", "RR.mse"],
-    "budget": {"trials": 12},
-    "replicate": {"seeds": 2, "max_configurations": 3},
-}
-
-
-def tuning(plan: Plan, variant: str) -> Tuning:
-    return plan.context.tunings[variant]
-
 
 # ------------------------------------------------------------------ samplers in a study
 

@@ -10,15 +10,10 @@ from sweeps_fakes import (
     execute,
     make_plan,
     resolved_study,
+    tuning,
 )
 
 from sweeps.errors import StudyError
-from sweeps.phases.tuning import Tuning
-from sweeps.planning.plan import Plan
-
-
-def tuning(plan: Plan, variant: str) -> Tuning:
-    return plan.context.tunings[variant]
 
 
 def test_papers_say_where_a_search_begins() -> None:
