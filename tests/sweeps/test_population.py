@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from pruning_fakes import write
 from sweeps_fakes import make_plan, resolved_study
-from test_early_stopping import write
 
 from mtl_methods import make_method
 from sweeps.commands.show import _composition

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_end_to_end import content, ledger, run, write_study
+from whole_studies import content, ledger, run, write_study
 
 from trainables.run import run_trial
 from trainables.spec import TrialSpec
