@@ -142,6 +142,7 @@ class GradientWeighting(Method):
             combine,
             None if all_ones else lambda: self._head_factors.tolist(),
             scale=inputs.grad_scale,
+            joined=inputs.joined,
         )
 
     def _decide(

@@ -183,7 +183,9 @@ class GramWeighting(GradientWeighting):
         self.last_step.loss_scales = coefficients
         shared_heads = np.array([kept[task] for task in inputs.tasks]) * scales[:, None]
         factors = (shared_heads * inputs.grad_scale).T.tolist()
-        backward_two_ways(inputs.losses, factors[0], factors[1], inputs.shared, inputs.heads)
+        backward_two_ways(
+            inputs.losses, factors[0], factors[1], inputs.shared, inputs.heads, inputs.joined
+        )
         first = inputs.losses[0]
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
         self.last_step.weights = torch.as_tensor(
@@ -197,6 +199,7 @@ def _subset(inputs: StepInputs, present: NDArray[np.int64]) -> StepInputs:
         inputs,
         tasks=tuple(inputs.tasks[i] for i in rows),
         losses=tuple(inputs.losses[i] for i in rows),
-        values=inputs.values[rows],
+        numbers=tuple(inputs.numbers[i] for i in rows),
+        joined=None,
         index=inputs.index[rows],
     )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_methods.configuration import closest
 from mtl_methods.core.step import StepInputs
+from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import (
     ConfigurationError,
     NonFiniteLossError,
@@ -22,7 +23,7 @@ from mtl_methods.errors import (
 if TYPE_CHECKING:
     from mtl_methods.core.method import Method
 
-__all__ = ["checked_inputs", "loss_values"]
+__all__ = ["checked_inputs", "joined_losses", "loss_numbers"]
 
 _FURTHER = ("closure", "named_parameters", "lr", "extra_losses")
 
@@ -62,7 +63,8 @@ def checked_inputs(
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
-    values = loss_values(method.name, tasks, terms)
+    joined = joined_losses(terms)
+    numbers = loss_numbers(method.name, tasks, terms, joined)
     if not any(loss.requires_grad for loss in terms):
         raise TaskError(f"{method.name}: no loss has a graph to differentiate")
     trunk = _leaves(method, "shared", shared)
@@ -87,13 +89,15 @@ def checked_inputs(
             )
         tasks = tuple(task for task in method.tasks if task in losses)
         order = list(losses)
-        values = values[[order.index(task) for task in tasks]]
+        numbers = [numbers[order.index(task)] for task in tasks]
         terms = tuple(losses[task] for task in tasks)
+        joined = joined_losses(terms)
         index = torch.tensor([method.tasks.index(task) for task in tasks])
     return StepInputs(
         tasks=tasks,
         losses=terms,
-        values=values,
+        numbers=tuple(numbers),
+        joined=joined,
         index=index,
         shared=trunk,
         heads=own,
@@ -154,34 +158,54 @@ def _first_numbers(count: int) -> Tensor:
     return torch.arange(count)
 
 
-def loss_values(name: str, tasks: Sequence[str], terms: Sequence[Tensor]) -> Tensor:
-    """The values of losses, float64 on the CPU, shape (K,).
+def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
+    """Losses as one vector with its graph, shape (K,); ``None`` unless all are scalars of a kind.
+
+    One vector is read, and differentiated, in one operation.
+    """
+    first = terms[0]
+    if not isinstance(first, Tensor) or first.is_complex():
+        return None
+    dtype, device = first.dtype, first.device
+    for loss in terms:
+        if (
+            not isinstance(loss, Tensor)
+            or loss.dim()
+            or loss.dtype != dtype
+            or loss.device != device
+        ):
+            return None
+    with torch.enable_grad(), without_autocast(device.type):
+        return torch.stack(tuple(terms))
+
+
+def loss_numbers(
+    name: str, tasks: Sequence[str], terms: Sequence[Tensor], joined: Tensor | None
+) -> list[float]:
+    """The values of losses, K numbers.
 
     Args:
         name: Whose losses they are, for errors.
         tasks: The K tasks.
         terms: Their K scalar losses.
+        joined: The same as one vector, if :func:`joined_losses` made one.
 
     Raises:
         TaskError: If one is no real scalar tensor.
         NonFiniteLossError: If one is NaN or infinite.
     """
-    with torch.no_grad():
-        try:
-            values = torch.stack(tuple(terms))
-        except (TypeError, RuntimeError):  # not all are tensors of one shape on one device
-            values = None
-        if values is None or values.dim() != 1 or values.is_complex():
-            _check_scalars(name, tasks, terms)
-            values = torch.stack([loss.reshape(()).to("cpu", torch.float64) for loss in terms])
-        values = values.to("cpu", torch.float64)
-    numbers = values.tolist()
+    numbers: list[float]
+    if joined is None:
+        _check_scalars(name, tasks, terms)
+        numbers = [float(loss.detach()) for loss in terms]
+    else:
+        numbers = joined.tolist()
     if not all(map(math.isfinite, numbers)):
         task, value = next(
             pair for pair in zip(tasks, numbers, strict=True) if not math.isfinite(pair[1])
         )
         raise NonFiniteLossError(task, value)
-    return values
+    return numbers
 
 
 def _check_scalars(name: str, tasks: Sequence[str], terms: Sequence[Tensor]) -> None:

@@ -59,19 +59,21 @@ class LossWeighting(Method):
         """One step on the losses ``given[k] * losses[k]`` (a composition), or the losses."""
         started = time.perf_counter()
         coefficients = self.coefficients(inputs)
-        units = [inputs.grad_scale] * len(inputs.tasks)
+        units = None if self.head_weighting == "same" else [inputs.grad_scale] * len(inputs.tasks)
         if given is not None:
             coefficients = coefficients * torch.as_tensor(given)
-            units = [c * inputs.grad_scale for c in given.tolist()]
+            if units is not None:
+                units = [c * inputs.grad_scale for c in given.tolist()]
             self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
         factors = [c * inputs.grad_scale for c in coefficients.tolist()]
         backward_two_ways(
             inputs.losses,
             factors,
-            factors if self.head_weighting == "same" else units,
+            factors if units is None else units,
             inputs.shared,
             inputs.heads,
+            inputs.joined,
         )
         first = inputs.losses[0]
         self.last_step.weights = coefficients.to(first.device, _weight_dtype(first.dtype))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -69,7 +71,9 @@ class StepInputs:
         tasks: The K tasks present, in the order of the method's tasks, whatever the order of the
             losses was.
         losses: The K scalar losses, with their graphs.
-        values: Their values, float64 on the CPU, shape (K,).
+        numbers: Their values, K numbers.
+        joined: The losses as one vector with its graph, shape (K,), where they are scalars of one
+            type on one device; ``None`` otherwise.
         index: Position of each present task among the method's tasks, shape (K,), int64.
         shared: The shared parameters that require a gradient.
         heads: The parameters that count as heads; ``None`` for every other leaf of the graph.
@@ -80,10 +84,16 @@ class StepInputs:
 
     tasks: tuple[str, ...]
     losses: tuple[Tensor, ...]
-    values: Tensor
+    numbers: tuple[float, ...]
+    joined: Tensor | None
     index: Tensor
     shared: tuple[Tensor, ...]
     heads: tuple[Tensor, ...] | None
     features: tuple[Tensor, ...] | None
     grad_scale: float
     extra: Mapping[str, Any]
+
+    @cached_property
+    def values(self) -> Tensor:
+        """The values of the losses, float64 on the CPU, shape (K,)."""
+        return torch.tensor(self.numbers, dtype=torch.float64)

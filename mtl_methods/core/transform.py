@@ -160,7 +160,7 @@ class TransformedMethod(Method):
         self.method.last_step = self.last_step
         extra = self._extra(inputs.extra)
         if isinstance(self.method, LossWeighting):  # no graph of its own: slopes as coefficients
-            seen = dataclasses.replace(inputs, values=values, extra=extra)
+            seen = dataclasses.replace(inputs, numbers=tuple(values.tolist()), extra=extra)
             self.method._step_with_coefficients(seen, slopes.numpy())
             return
         self.method._step(_replaced(inputs, values, slopes, extra))
@@ -259,4 +259,10 @@ def _replaced(
     for loss, value, slope in zip(inputs.losses, placed.unbind(), slopes.tolist(), strict=True):
         wide = loss.reshape(()).to(placed.dtype)
         losses.append(torch.add(value, wide - wide.detach(), alpha=slope))
-    return dataclasses.replace(inputs, losses=tuple(losses), values=values, extra=extra)
+    return dataclasses.replace(
+        inputs,
+        losses=tuple(losses),
+        numbers=tuple(values.tolist()),
+        joined=None,
+        extra=extra,
+    )

@@ -111,6 +111,7 @@ def backward_weighted(
     coefficients: Sequence[float],
     inputs: Sequence[Tensor] | None = None,
     retain_graph: bool = False,
+    joined: Tensor | None = None,
 ) -> None:
     """One backward pass of ``sum_k coefficients[k] * losses[k]``.
 
@@ -122,6 +123,7 @@ def backward_weighted(
         coefficients: K numbers.
         inputs: The leaves to fill; default all.
         retain_graph: Whether the graph is needed again.
+        joined: The losses as one vector with its graph, if there is one.
     """
     if inputs is not None and not inputs:
         return
@@ -132,7 +134,11 @@ def backward_weighted(
     ]
     if not kept:
         return
-    roots, seeds = one_root([loss for loss, _ in kept], [coefficient for _, coefficient in kept])
+    roots, seeds = one_root(
+        [loss for loss, _ in kept],
+        [coefficient for _, coefficient in kept],
+        joined if len(kept) == len(losses) else None,
+    )
     torch.autograd.backward(
         roots,
         seeds,
@@ -142,7 +148,7 @@ def backward_weighted(
 
 
 def one_root(
-    losses: Sequence[Tensor], coefficients: Sequence[float]
+    losses: Sequence[Tensor], coefficients: Sequence[float], joined: Tensor | None = None
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
     """Roots and seeds of a backward pass of ``sum_k coefficients[k] * losses[k]``.
 
@@ -151,10 +157,13 @@ def one_root(
     Args:
         losses: K >= 1 scalar losses with graphs.
         coefficients: K numbers.
+        joined: The losses as one vector with its graph, if there is one.
 
     Returns:
         The roots and as many seeds.
     """
+    if joined is not None:
+        return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=joined.device)]
     first = losses[0]
     if all(
         loss.dim() == 0 and loss.dtype == first.dtype and loss.device == first.device
@@ -177,6 +186,7 @@ def backward_two_ways(
     head_factors: Sequence[float],
     shared: Iterable[Tensor],
     heads: Iterable[Tensor] | None,
+    joined: Tensor | None = None,
 ) -> None:
     """Weighted sums of losses with other weights on the heads than on the shared parameters.
 
@@ -186,19 +196,21 @@ def backward_two_ways(
         head_factors: K coefficients for the heads.
         shared: The shared parameters.
         heads: The heads; ``None`` for every other leaf.
+        joined: The losses as one vector with its graph, if there is one.
     """
     if list(shared_factors) == list(head_factors):
         both = None if heads is None else {id(leaf): leaf for leaf in (*shared, *heads)}
-        backward_weighted(losses, shared_factors, None if both is None else list(both.values()))
+        leaves = None if both is None else list(both.values())
+        backward_weighted(losses, shared_factors, leaves, joined=joined)
         return
     shared_ids = {id(parameter) for parameter in shared}
     head_ids = None if heads is None else {id(head) for head in heads}
-    leaves = {id(leaf): leaf for found in reachable_leaves(losses) for leaf in found}
-    trunk = [leaf for key, leaf in leaves.items() if key in shared_ids]
+    reached = {id(leaf): leaf for found in reachable_leaves(losses) for leaf in found}
+    trunk = [leaf for key, leaf in reached.items() if key in shared_ids]
     rest = [
         leaf
-        for key, leaf in leaves.items()
+        for key, leaf in reached.items()
         if key not in shared_ids and (head_ids is None or key in head_ids)
     ]
-    backward_weighted(losses, head_factors, rest, retain_graph=bool(trunk))
-    backward_weighted(losses, shared_factors, trunk)
+    backward_weighted(losses, head_factors, rest, retain_graph=bool(trunk), joined=joined)
+    backward_weighted(losses, shared_factors, trunk, joined=joined)

@@ -107,6 +107,7 @@ def backward_combining(
     head_factors: Callable[[], Sequence[float]] | None = None,
     *,
     scale: float = 1.0,
+    joined: Tensor | None = None,
 ) -> bool:
     """One backward pass of all losses; where they meet, one gradient goes on in place of their sum.
 
@@ -122,6 +123,7 @@ def backward_combining(
             there is none, to the gradient that goes on, in the feature's shape and type.
         head_factors: Called after it: K factors, beside the scale; ``None`` if all are 1.
         scale: Factor on the losses.
+        joined: The losses as one vector with its graph, if there is one.
 
     Raises:
         TaskError: With factors, if a head uses what lies below the features past them.
@@ -152,7 +154,8 @@ def backward_combining(
         _check_no_way_past(losses, (feature,), trunk)
     seeds = Seeds(1, len(losses))
     above = [loss for loss in losses if loss.requires_grad]
-    roots, root_seeds = one_root(above, [scale] * len(above))
+    one = joined if len(above) == len(losses) else None
+    roots, root_seeds = one_root(above, [scale] * len(above), one)
     rest = feature.register_hook(lambda _: combine(seeds.by_edge[0]))  # type: ignore[no-untyped-call]
     with reading(trunk, seeds), rest:
         try:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -37,8 +36,8 @@ class SeesWeightedLosses(GradientWeighting):
 
     def _step_with_coefficients(self, inputs: StepInputs, coefficients: Array | None) -> None:
         if coefficients is not None:
-            values = inputs.values * torch.as_tensor(coefficients)
-            inputs = dataclasses.replace(inputs, values=values)
+            weighted = np.multiply(inputs.numbers, coefficients).tolist()
+            inputs = dataclasses.replace(inputs, numbers=tuple(weighted))
         super()._step_with_coefficients(inputs, coefficients)
 
 

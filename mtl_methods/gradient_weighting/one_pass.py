@@ -70,6 +70,7 @@ class OnePassWeighting(GradientWeighting):
             (heads * inputs.grad_scale).tolist(),
             inputs.shared,
             inputs.heads,
+            inputs.joined,
         )
         first = inputs.losses[0]
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.inputs import loss_values
+from mtl_methods.core.inputs import joined_losses, loss_numbers
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.core.positive import loss_floor_option
@@ -112,7 +112,7 @@ class FAMO(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``c z_k / D_k``, shape (K,)."""
-        distances = self._distances(inputs.tasks, inputs.values.tolist())
+        distances = self._distances(inputs.tasks, inputs.numbers)
         logs = dict(zip(inputs.tasks, map(math.log, distances), strict=True))
         if self.state["pending"]:
             if self.update_from == "next_batch":
@@ -146,7 +146,8 @@ class FAMO(LossWeighting):
         if not tasks:
             self.state["pending"] = {}
             return
-        values = loss_values(self.name, tasks, [losses[task] for task in tasks]).tolist()
+        terms = [losses[task] for task in tasks]
+        values = loss_numbers(self.name, tasks, terms, joined_losses(terms))
         logs = map(math.log, self._distances(tasks, values))
         self._judge(dict(zip(tasks, logs, strict=True)))
 
