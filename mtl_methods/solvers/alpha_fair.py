@@ -16,6 +16,8 @@ from mtl_methods.solvers._gram import (
     Vector,
     checked_gram,
     checked_vector,
+    largest,
+    least,
     lengths_of,
     solve_definite,
     unit_gram,
@@ -52,6 +54,10 @@ _TINY = 1e-300
 
 _LOG_TINY = math.log(_TINY)
 """Its logarithm."""
+
+
+_ZERO = np.array(0.0)
+"""An array, here and below, where NumPy would take longer over Python's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,25 +189,25 @@ def solve_alpha_fair(
             f"(0, 0.01), but they are {tolerance}, {max_iterations} and {precision}"
         )
     lengths = lengths_of(matrix)
-    if lengths.min() == 0.0:
+    if not least(lengths):
         certificate = np.zeros(size)
         certificate[int(lengths.argmin())] = 1.0
         return AlphaFairSolution(certificate, 0.0, 0, "pareto_stationary")
-    inverse = 1.0 / lengths
+    inverse = np.reciprocal(lengths)
     cosines = unit_gram(matrix, inverse)
     log_lengths = np.log(lengths)
     log_c = (p - 1.0) * log_lengths
     right: Vector | float = 1.0
     if c is not None:
         right = checked_vector(c, size, "c")
-        if right.min() <= 0.0:
+        if least(right) <= 0.0:
             raise ConfigurationError("every entry of c must be positive")
         log_c += np.log(right)
     if start is None:
         first = log_c / (1.0 + p)
     else:
         guess = checked_vector(start, size, "start")
-        if guess.min() <= 0.0:
+        if least(guess) <= 0.0:
             raise ConfigurationError("every entry of start must be positive")
         first = np.log(guess) + log_lengths
     threshold = _STATIONARY * precision
@@ -217,7 +223,7 @@ def solve_alpha_fair(
                 )
         ended = newton.rounded or newton.residual <= tolerance
         weights = newton.v * inverse
-        if newton.log_v.min() < _LOG_TINY:
+        if least(newton.log_v) < _LOG_TINY:
             weights = np.exp(newton.log_v) * inverse
         # On the weights as returned: rounding them can cost more than the iteration left.
         residual = _residual(matrix, weights, p, right)
@@ -249,26 +255,27 @@ def _newton(
     size = log_c.shape[0]
     system = np.empty_like(cosines)
     diagonal = system.ravel()[:: size + 1]
+    power, unit = np.array(p), np.array(1.0)
     deep = p < 0.25
     v = np.exp(log_v)
-    best = _Newton(v, log_v, math.inf, 0, 0.0)
+    best, best_residual = (v, log_v), math.inf
     hull: HullPoint | None = None
     distance = shift = 0.0
     stalled = 0
     for iteration in range(max_iterations + 1):
         if deep:
             v = np.maximum(v, _TINY)
-        products = cosines @ v
-        target = np.exp(log_c - p * log_v)
+        products = cosines.dot(v)
+        target = np.exp(log_c - power * log_v)
         ratio = products / target
-        low, high = float(np.minimum.reduce(ratio)), float(np.maximum.reduce(ratio))
+        low, high = least(ratio), largest(ratio)
         shared = 1.0
         if not iteration and low > 1.0:
             # All too large (aligned gradients): the factor they share, at no extra product.
             shared = low
         elif iteration and low < 1.0 / _FAR:
             # All too small (gradients that nearly cancel): the same, by the least F on the ray.
-            mean = float(v @ products) / float(v @ target)
+            mean = float(v.dot(products)) / float(v.dot(target))
             shared = mean if 0.0 < mean < 1.0 / _FAR else 1.0
         if shared != 1.0:
             log_v = log_v - math.log(shared) / (1.0 + p)
@@ -279,35 +286,35 @@ def _newton(
             ratio /= shared
             low, high = low / shared, high / shared
         residual = max(high - 1.0, 1.0 - low)
-        if residual < best.residual:
-            best = _Newton(v, log_v, residual, iteration, distance, hull)
+        if residual < best_residual:
+            best, best_residual = (v, log_v), residual
             stalled = 0
             if residual <= tolerance:
-                smallest = float(np.minimum.reduce(products))
-                bound = max(smallest * smallest / float(v @ products), distance)
+                smallest = least(products)
+                bound = max(smallest * smallest / float(v.dot(products)), distance)
                 return _Newton(v, log_v, residual, iteration, bound, hull)
         elif iteration > _PATIENCE:
             stalled += 1
-            rounding = (size + 16.0) * (np.abs(cosines) @ v)
+            rounding = (size + 16.0) * np.abs(cosines).dot(v)
             rounding += 4.0 * (np.abs(log_c) + p * np.abs(log_v)) * target
             if stalled >= _STALL and (np.abs(target - products) <= EPSILON * rounding).all():
-                if best.residual > _ROUNDED:
-                    best = _Newton(v, log_v, residual, iteration, distance, hull)
-                return best._replace(iterations=iteration, rounded=True)
+                if best_residual > _ROUNDED:
+                    best, best_residual = (v, log_v), residual
+                return _Newton(*best, best_residual, iteration, distance, hull, rounded=True)
         if iteration == _PATIENCE:
             precision = threshold / _STATIONARY
             hull = nearest_in_hull(cosines, np.ones(size), precision=precision)
             distance = hull.squared
-            best = best._replace(distance=distance, hull=hull)
             if distance <= threshold:
-                return best._replace(iterations=iteration)
+                break
         guarded = iteration >= _PATIENCE
         near = not guarded and low > 1.0 / _FAR and high < _FAR
         slope = products if near else target
         right = -products * np.log(ratio) if near else target - products
+        slope = power * slope / v + unit
         while True:
             system[:] = cosines
-            diagonal += p * slope / v + shift
+            diagonal[:] = slope + shift if shift else slope
             change, info = solve_definite(system, right)
             if not info or shift > 1.0:
                 break
@@ -321,13 +328,15 @@ def _newton(
             log_change = _curve(change, p)
         log_v = log_v + log_change
         v = v * np.exp(log_change)
-    return best._replace(iterations=iteration)
+    return _Newton(*best, best_residual, iteration, distance, hull)
 
 
 def _residual(matrix: Vector, weights: Vector, p: float, right: Vector | float) -> float:
     """Return ``max_i |(G w)_i w_i^p / c_i - 1|``."""
-    ratio = (matrix @ weights) * weights**p / right
-    return max(float(np.maximum.reduce(ratio)) - 1.0, 1.0 - float(np.minimum.reduce(ratio)))
+    ratio = matrix.dot(weights) * weights**p
+    if not isinstance(right, float):
+        ratio /= right
+    return max(largest(ratio) - 1.0, 1.0 - least(ratio))
 
 
 def _curve(change: Vector, p: float) -> Vector:
@@ -336,7 +345,9 @@ def _curve(change: Vector, p: float) -> Vector:
     Where v grows, v is linear in the step; where it falls, ``v^(-p)`` is: either of the two sides
     of the equation is then linear, and v stays positive for steps of any length.
     """
-    curve: Vector = np.where(change > 0.0, np.log1p(change), np.log1p(-p * change) / -p)
+    grows = np.maximum(change, _ZERO)
+    curve: Vector = np.log1p(grows)
+    curve -= np.log1p((grows - change) * p) / p
     return curve
 
 

@@ -351,6 +351,12 @@ class TestHonesty:
         transposed = solve_alpha_fair(np.asfortranarray(gram), 0.5).weights
         np.testing.assert_allclose(transposed, solve_alpha_fair(gram, 0.5).weights, rtol=1e-12)
 
+    def test_columns_first_take_no_more_steps(self):
+        gram = gram_of(gradients("generic", 11, seed=0, decades=3.0))
+        solution = solve_alpha_fair(np.asfortranarray(gram), 0.5)
+        assert solution.status == "converged"
+        assert solution.iterations == solve_alpha_fair(gram, 0.5).iterations
+
     @pytest.mark.parametrize("p", [0.1, 1.0, 3.0])
     def test_start(self, p):
         gram = gram_of(gradients("conflict", 11, seed=1))
