@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import StepInputs
 from mtl_methods.errors import TaskError
 
-__all__ = ["above_floor", "loss_floor_option", "losses_above_floor"]
+__all__ = ["above_floor", "loss_floor_option", "losses_above_floor", "numbers_above_floor"]
 
 
 def loss_floor_option() -> Any:
@@ -39,10 +41,19 @@ def above_floor(owner: str, tasks: tuple[str, ...], values: Tensor, floor: float
     """
     rest = values - floor
     if bool((rest <= 0.0).any()):
-        row = int((rest <= 0.0).nonzero()[0])
-        value = float(values.detach()[row])
+        numbers_above_floor(owner, tasks, values.tolist(), floor)
+    return rest
+
+
+def numbers_above_floor(
+    owner: str, tasks: Sequence[str], values: Sequence[float], floor: float
+) -> list[float]:
+    """:func:`above_floor` for plain numbers, which are faster where tasks are few."""
+    rest = [value - floor for value in values]
+    if min(rest) <= 0.0:
+        row = next(k for k, distance in enumerate(rest) if distance <= 0.0)
         raise TaskError(
-            f"{owner}: the loss of task {tasks[row]!r} is {value:g}, but it must be above "
+            f"{owner}: the loss of task {tasks[row]!r} is {values[row]:g}, but it must be above "
             f"loss_floor = {floor:g}; set loss_floor to a lower bound of the losses"
         )
     return rest
@@ -50,4 +61,5 @@ def above_floor(owner: str, tasks: tuple[str, ...], values: Tensor, floor: float
 
 def losses_above_floor(owner: str, inputs: StepInputs, floor: float) -> Tensor:
     """:func:`above_floor` for the losses of a step, shape (K,), float64."""
-    return above_floor(owner, inputs.tasks, inputs.values, floor)
+    rest = numbers_above_floor(owner, inputs.tasks, inputs.numbers, floor)
+    return torch.tensor(rest, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -102,30 +103,32 @@ class DWA(LossWeighting):
         history[rows, -1] = values
         self.state["seen"].numpy()[rows] += 1
 
-    def _ratios(self, rows: Rows) -> NDArray[np.float64]:
-        """Ratio of the last to the previous mean loss, 1 where there is none, shape (K,)."""
-        history = self.state["history"].numpy()[rows]
-        half = history.shape[1] // 2
-        before, last = history[:, :half].mean(1), history[:, half:].mean(1)
+    def _ratios(self, rows: Rows) -> list[float]:
+        """Ratio of the last to the previous mean loss, 1 where there is none; K numbers."""
+        history = self.state["history"].numpy()[rows].tolist()
+        half = len(history[0]) // 2
         early = self.level == "iterations" and self.first_window == "ones"
-        seen = self.state["seen"].numpy()[rows]
-        known = seen > half + 1 if early else seen >= 2 * half
-        flat = known & (before == 0.0)
-        if flat.any():
+        enough = half + 2 if early else 2 * half
+        ratios, flat = [], False
+        for seen, losses in zip(self.state["seen"].numpy()[rows].tolist(), history, strict=True):
+            before = math.fsum(losses[:half]) if seen >= enough else 0.0
+            ratios.append(math.fsum(losses[half:]) / before if before else 1.0)
+            flat = flat or (seen >= enough and not before)
+        if flat:
             self._event("zero_mean_loss", "a mean loss is 0: its ratio counts as 1")
-        ratios: NDArray[np.float64] = np.ones(len(history))
-        np.divide(last, before, out=ratios, where=known & ~flat)
         return ratios
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``K softmax(r / T)`` over the tasks of the batch, shape (K,)."""
         rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
         if self.level == "iterations":
-            self._append(rows, inputs.values.numpy())
-        scores = self._ratios(rows) / self.temperature
-        powers = np.exp(scores - scores.max())
-        total = len(inputs.tasks) if self.weight_sum == "tasks" else 1
-        return torch.from_numpy(powers * (total / powers.sum()))
+            self._append(rows, np.array(inputs.numbers))
+        ratios = self._ratios(rows)
+        largest = max(ratios)
+        powers = [math.exp((ratio - largest) / self.temperature) for ratio in ratios]
+        total = len(powers) if self.weight_sum == "tasks" else 1
+        factor = total / math.fsum(powers)
+        return torch.tensor([power * factor for power in powers], dtype=torch.float64)
 
     def end_epoch(
         self,

@@ -13,8 +13,7 @@ from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.inputs import joined_losses, loss_numbers
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.positive import loss_floor_option
-from mtl_methods.errors import TaskError
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 
 __all__ = ["FAMO"]
 
@@ -112,8 +111,7 @@ class FAMO(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``c z_k / D_k``, shape (K,)."""
-        distances = self._distances(inputs.tasks, inputs.numbers)
-        logs = dict(zip(inputs.tasks, map(math.log, distances), strict=True))
+        logs = self._logs(inputs.tasks, inputs.numbers)
         if self.state["pending"]:
             if self.update_from == "next_batch":
                 self._judge(logs)
@@ -148,18 +146,12 @@ class FAMO(LossWeighting):
             return
         terms = [losses[task] for task in tasks]
         values = loss_numbers(self.name, tasks, terms, joined_losses(terms))
-        logs = map(math.log, self._distances(tasks, values))
-        self._judge(dict(zip(tasks, logs, strict=True)))
+        self._judge(self._logs(tasks, values))
 
-    def _distances(self, tasks: Sequence[str], values: Sequence[float]) -> list[float]:
-        distances = [value - self.loss_floor for value in values]
-        if min(distances) <= 0.0:
-            worst = distances.index(min(distances))
-            raise TaskError(
-                f"famo: the loss of task {tasks[worst]!r} is {values[worst]:g}, it must be above "
-                f"loss_floor = {self.loss_floor:g}; lower loss_floor to a bound of all losses"
-            )
-        return distances
+    def _logs(self, tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+        """``log D`` of each task."""
+        distances = numbers_above_floor(self.name, tasks, values, self.loss_floor)
+        return dict(zip(tasks, map(math.log, distances), strict=True))
 
     def _judge(self, logs: Mapping[str, float]) -> None:
         """Moves the logits; plain numbers, since arrays of a few tasks cost more than they save."""

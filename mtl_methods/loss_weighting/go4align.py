@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import ClassVar
 
@@ -14,9 +15,13 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.positive import loss_floor_option, losses_above_floor
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
+from mtl_methods.errors import TaskError
 
 __all__ = ["GO4Align", "cluster_1d"]
+
+_LARGEST = 700.0
+"""Logarithm of the largest weight."""
 
 
 def cluster_1d(points: NDArray[np.float64], groups: int) -> NDArray[np.int64]:
@@ -44,24 +49,49 @@ def cluster_1d(points: NDArray[np.float64], groups: int) -> NDArray[np.int64]:
     if groups == 1 or spread == 0.0:
         return labels
     scaled = (ordered - ordered.mean()) / spread
-    moments = np.zeros((2, count + 1))
-    moments[:, 1:] = np.cumsum((scaled, scaled * scaled), axis=1)
-    size, empty = _interval_sizes(count)
-    # cost[a, b]: of the interval a..b-1; impossible where it is empty
-    sums, squares = moments[:, None, :] - moments[:, :, None]
-    cost = np.maximum(squares - sums * sums / size, 0.0) + empty
-    best = cost[0]
-    starts = []
-    for _ in range(groups - 1):
-        total = best[:, None] + cost
-        starts.append(total.argmin(axis=0))
-        best = total.min(axis=0)
-    end = count
-    for group in range(groups - 1, 0, -1):
+    sums, squares = np.cumsum((scaled, scaled * scaled), axis=1)
+    best, starts = _first_intervals(sums, squares, groups - 1)
+    # the last group ends with the last number: only its start is to be found
+    left = sums[-1] - sums[:-1]
+    last = np.maximum(squares[-1] - squares[:-1] - left * left / np.arange(count - 1, 0, -1), 0.0)
+    end = int((best[:-1] + last).argmin()) + 1
+    labels[order[end:]] = groups - 1
+    for group in range(groups - 2, 0, -1):
         start = int(starts[group - 1][end])
         labels[order[start:end]] = group
         end = start
     return labels
+
+
+def _first_intervals(
+    sums: NDArray[np.float64], squares: NDArray[np.float64], groups: int
+) -> tuple[NDArray[np.float64], list[NDArray[np.int64]]]:
+    """Least costs of the first 1, 2, ... n numbers in a number of groups, and where groups start.
+
+    Args:
+        sums: Sums of the first 1, 2, ... n numbers, shape (n,).
+        squares: Sums of their squares, shape (n,).
+        groups: Number of groups.
+
+    Returns:
+        The costs, shape (n,), and for each group but the first where it starts if it ends before
+        the number 0, 1, ... n, each of shape (n + 1,).
+    """
+    count = len(sums)
+    if groups == 1:
+        return np.maximum(squares - sums * sums / np.arange(1, count + 1), 0.0), []
+    moments = np.zeros((2, count + 1))
+    moments[:, 1:] = sums, squares
+    size, empty = _interval_sizes(count)
+    # cost[a, b]: of the interval a..b-1; impossible where it is empty
+    between, squared = moments[:, None, :] - moments[:, :, None]
+    cost = np.maximum(squared - between * between / size, 0.0) + empty
+    best, starts = cost[0], []
+    for _ in range(groups - 1):
+        total = best[:, None] + cost
+        starts.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    return best[1:], starts
 
 
 @cache
@@ -134,20 +164,32 @@ class GO4Align(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """The mean of ``v`` over each task's group, shape (K,)."""
-        losses = losses_above_floor(self.name, inputs, self.loss_floor).numpy()
+        losses = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
         logs = self.state["log_indicators"].numpy()  # a view: changed in place
         rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
-        before = logs[rows].copy()
-        moved = before - self.step_size * losses
-        moved += _log_sum(before) - _log_sum(moved)
+        before = logs[rows].tolist()
+        # plain numbers: arrays of a few tasks cost more than they save
+        moved = [log - self.step_size * loss for log, loss in zip(before, losses, strict=True)]
+        shift = _log_sum(before) - _log_sum(moved)
+        moved = [log + shift for log in moved]
         logs[rows] = moved
-        risks = np.exp(moved + np.log(losses.sum()) - np.log(losses))
-        groups = cluster_1d(risks, self.num_groups)
+        total = math.log(math.fsum(losses))
+        scores = [log + total - math.log(loss) for log, loss in zip(moved, losses, strict=True)]
+        if max(scores) > _LARGEST:
+            task = inputs.tasks[scores.index(max(scores))]
+            raise TaskError(
+                f"{self.name}: the weight of task {task!r} exceeds the range of numbers, since its "
+                "loss is so much smaller than the others; rescale the losses"
+            )
+        risks = [math.exp(score) for score in scores]
+        if self.num_groups >= len(risks):
+            return torch.tensor(risks, dtype=torch.float64)
+        groups = cluster_1d(np.array(risks), self.num_groups)
         means = np.bincount(groups, weights=risks) / np.bincount(groups)
         return torch.from_numpy(means[groups])
 
 
-def _log_sum(logs: NDArray[np.float64]) -> float:
+def _log_sum(logs: Sequence[float]) -> float:
     """``log sum exp``, safe from overflow."""
-    top = float(logs.max())
-    return top + math.log(float(np.exp(logs - top).sum()))
+    top = max(logs)
+    return top + math.log(math.fsum(math.exp(log - top) for log in logs))

@@ -212,13 +212,15 @@ class LDCMTL(LossWeighting):
         with torch.enable_grad(), without_autocast(own[0].device.type):
             scores = self._scores(inputs, own[0].dtype)
         raw = scores.detach().to("cpu", torch.float64).numpy()
-        sigma = self._routed(raw)
+        shares, sigma = self._routed(raw)
         kept = np.clip(sigma, self.clamp, 1.0 - self.clamp) if self.clamp else sigma
         values, slopes = self._normalised(inputs)
         by_loss, by_sigma = self._derivatives(kept, values)
         if self.loop == "double":
             by_sigma -= self._optimum_term(inputs, kept)
-        by_scores = self._through_router(raw, sigma, np.where(kept == sigma, by_sigma, 0.0))
+        if kept is not sigma:
+            by_sigma = np.where(kept == sigma, by_sigma, 0.0)
+        by_scores = self._through_router(raw, shares, by_sigma)
         gradient = torch.as_tensor(by_scores, dtype=own[0].dtype, device=own[0].device)
         if scores is not own[0]:
             gradients = torch.autograd.grad(scores, own, gradient)
@@ -238,14 +240,14 @@ class LDCMTL(LossWeighting):
             Two arrays of shape (K,).
         """
         parts = sigma * values if self.tau == "sigma" else values
-        signs = np.sign(parts[:-1] - parts[1:])
-        by_parts = np.zeros(len(parts))
-        by_parts[:-1] += signs
-        by_parts[1:] -= signs
-        by_loss = self.discrepancy * by_parts * (sigma if self.tau == "sigma" else 1.0)
-        by_sigma = self.discrepancy * by_parts * (values if self.tau == "sigma" else 0.0)
-        by_loss += self.penalty * sigma / self._divisor(sigma)
-        return by_loss, by_sigma + self._sum_by_sigma(sigma, values)
+        signs = np.zeros(len(parts) + 1)
+        np.sign(parts[:-1] - parts[1:], out=signs[1:-1])
+        by_parts = self.discrepancy * (signs[1:] - signs[:-1])
+        by_loss = sigma * (self.penalty / self._divisor(sigma))
+        by_sigma = self._sum_by_sigma(sigma, values)
+        if self.tau == "one":
+            return by_loss + by_parts, by_sigma
+        return by_loss + by_parts * sigma, by_sigma + by_parts * values
 
     def _divisor(self, sigma: Array) -> float:
         return 1.0 if self.divide_by_sum == "no" else float(sigma.sum())
@@ -253,8 +255,9 @@ class LDCMTL(LossWeighting):
     def _sum_by_sigma(self, sigma: Array, values: Array) -> Array:
         """The derivative of ``penalty * g`` by sigma, shape (K,)."""
         divisor = self._divisor(sigma)
-        shift = float(sigma @ values) / divisor if self.divide_by_sum == "yes" else 0.0
-        return self.penalty * (values - shift) / divisor
+        if self.divide_by_sum == "yes":
+            values = values - float(sigma @ values) / divisor
+        return values * (self.penalty / divisor)
 
     def _optimum_term(self, inputs: StepInputs, sigma: Array) -> Array:
         """The derivative of ``penalty * g*`` by sigma, shape (K,); 0 if the look-ahead diverges."""
@@ -299,38 +302,36 @@ class LDCMTL(LossWeighting):
             return scores
         return scores[..., inputs.index.to(scores.device)]
 
-    def _routed(self, scores: Array) -> Array:
-        """``sigma`` of the present tasks, shape (K,)."""
-        if self.router == "features":
-            mean: Array = _softmax(scores).mean(0)
-            return mean
-        if self.router == "softmax":
-            return _softmax(scores)
-        return _sigmoid(np.maximum(scores, 0.0) if self.router == "sigmoid_relu" else scores)
-
-    def _through_router(self, scores: Array, sigma: Array, by_sigma: Array) -> Array:
-        """The derivative by the scores, in their shape."""
+    def _routed(self, scores: Array) -> tuple[Array, Array]:
+        """Softmax or sigmoid of the scores, in their shape, and ``sigma``, shape (K,)."""
         if self.router in ("softmax", "features"):
             shares = _softmax(scores)
+            return shares, shares.mean(0) if self.router == "features" else shares
+        shares = _sigmoid(np.maximum(scores, 0.0) if self.router == "sigmoid_relu" else scores)
+        return shares, shares
+
+    def _through_router(self, scores: Array, shares: Array, by_sigma: Array) -> Array:
+        """The derivative by the scores, in their shape."""
+        if self.router in ("softmax", "features"):
             centred = by_sigma - (shares * by_sigma).sum(-1, keepdims=True)
             by_scores: Array = shares * centred
             return by_scores / len(scores) if self.router == "features" else by_scores
-        slope: Array = by_sigma * sigma * (1.0 - sigma)
+        slope: Array = by_sigma * shares * (1.0 - shares)
         return np.where(scores > 0.0, slope, 0.0) if self.router == "sigmoid_relu" else slope
 
     def _normalised(self, inputs: StepInputs) -> tuple[Array, Array | float]:
         """Normalised losses and their derivatives by the losses."""
-        values: Array = inputs.values.numpy()
+        values: Array = np.array(inputs.numbers)
         if self.normalisation == "none":
             return values, 1.0
         known: dict[str, float] = self.state["initial"]
-        for task, value in zip(inputs.tasks, values.tolist(), strict=True):
+        for task, value in zip(inputs.tasks, inputs.numbers, strict=True):
             if value <= 0.0 and (task not in known or self.normalisation == "log"):
                 raise TaskError(
                     f"ldc_mtl: the loss of task {task!r} is {value:g}, normalisation="
                     f"{self.normalisation!r} takes only losses > 0; use normalisation='none'"
                 )
-        for task, value in zip(inputs.tasks, values.tolist(), strict=True):
+        for task, value in zip(inputs.tasks, inputs.numbers, strict=True):
             known.setdefault(task, value)
         first = self._initial(inputs)
         if self.normalisation == "log":
