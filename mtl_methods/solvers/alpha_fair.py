@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mtl_methods.errors import ConfigurationError
+from mtl_methods.solvers._alpha_fair_steps import (
+    LOG_TINY,
+    ROUNDED,
+    Plain,
+    guarded_steps,
+    plain_steps,
+)
 from mtl_methods.solvers._extended import exact_residual, refined
 from mtl_methods.solvers._gram import (
     EPSILON,
@@ -19,10 +26,9 @@ from mtl_methods.solvers._gram import (
     largest,
     least,
     lengths_of,
-    solve_definite,
     unit_gram,
 )
-from mtl_methods.solvers.min_norm import HullPoint, nearest_in_hull
+from mtl_methods.solvers.min_norm import nearest_in_hull
 
 __all__ = ["AlphaFairSolution", "AlphaFairStatus", "solve_alpha_fair"]
 
@@ -31,33 +37,11 @@ AlphaFairStatus: TypeAlias = Literal["converged", "inaccurate", "pareto_stationa
 _STATIONARY = 8.0
 """Multiple of the Gram matrix's precision below which a squared hull distance is zero."""
 
-_FAR = 2.0
-"""Largest (Gw)_i w_i^p / c_i, or inverse, for which the equation's logarithm is linearised."""
-
-_PATIENCE = 8
-"""Newton steps after which a missing solution is looked for, and steps are guarded."""
-
-_STALL = 1
-"""Steps without a better residual after which it is asked whether rounding is all that is left."""
-
-_ROUNDED = 1e-8
-"""Residual that is good enough where rounding allows no smaller one."""
-
 _CANCELLED = 1e-7
 """Largest residual that is good enough where rounding w to float64 explains it."""
 
-_HALVINGS = 30
-"""Largest number of halvings of a guarded step."""
-
-_TINY = 1e-300
-"""Smallest v that the linear systems see: its reciprocal, times a large number, is finite."""
-
-_LOG_TINY = math.log(_TINY)
-"""Its logarithm."""
-
-
-_ZERO = np.array(0.0)
-"""An array, here and below, where NumPy would take longer over Python's number."""
+_ONE = np.array(1.0)
+"""The right-hand side where c is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +65,6 @@ class AlphaFairSolution:
     residual: float
     iterations: int
     status: AlphaFairStatus
-
-
-class _Newton(NamedTuple):
-    """Last iterate, in the scale of unit gradients: ``v_i = w_i ||g_i||``.
-
-    Attributes:
-        v: The iterate, shape (K,); its entries below 1e-300 are held at 1e-300.
-        log_v: Its logarithm, shape (K,), not held.
-        residual: ``max_i |(C v)_i / σ_i - 1|``.
-        iterations: Newton steps.
-        distance: Lower bound of the squared distance of the unit gradients' hull from 0, or that
-            distance itself where the hull is given; 0 where neither is known.
-        hull: The point of the hull nearest to 0, if it was needed.
-        rounded: Whether rounding alone is left of ``C v - σ``.
-    """
-
-    v: Vector
-    log_v: Vector
-    residual: float
-    iterations: int
-    distance: float
-    hull: HullPoint | None = None
-    rounded: bool = False
 
 
 def solve_alpha_fair(
@@ -193,203 +154,70 @@ def solve_alpha_fair(
         certificate = np.zeros(size)
         certificate[int(lengths.argmin())] = 1.0
         return AlphaFairSolution(certificate, 0.0, 0, "pareto_stationary")
-    inverse = np.reciprocal(lengths)
-    cosines = unit_gram(matrix, inverse)
-    log_lengths = np.log(lengths)
-    log_c = (p - 1.0) * log_lengths
-    right: Vector | float = 1.0
+    right = _ONE
     if c is not None:
         right = checked_vector(c, size, "c")
         if least(right) <= 0.0:
             raise ConfigurationError("every entry of c must be positive")
-        log_c += np.log(right)
-    if start is None:
-        first = log_c / (1.0 + p)
-    else:
-        guess = checked_vector(start, size, "start")
-        if least(guess) <= 0.0:
-            raise ConfigurationError("every entry of start must be positive")
-        first = np.log(guess) + log_lengths
-    threshold = _STATIONARY * precision
     with np.errstate(all="ignore"):
-        newton = _newton(cosines, log_c, p, first, tolerance, max_iterations, threshold)
-        if newton.distance <= threshold:
-            hull = newton.hull or nearest_in_hull(cosines, np.ones(size), precision=precision)
-            if hull.squared <= threshold:
-                certificate = hull.coefficients * (inverse * lengths.min())
-                certificate /= certificate.sum()
-                return AlphaFairSolution(
-                    certificate, math.sqrt(hull.squared), newton.iterations, "pareto_stationary"
-                )
-        ended = newton.rounded or newton.residual <= tolerance
-        weights = newton.v * inverse
-        if least(newton.log_v) < _LOG_TINY:
-            weights = np.exp(newton.log_v) * inverse
-        # On the weights as returned: rounding them can cost more than the iteration left.
-        residual = _residual(matrix, weights, p, right)
-        attainable = _ROUNDED if ended else tolerance
-        if residual > tolerance and math.isfinite(residual):
-            # Both in extended precision: float64 may have been low by chance.
-            better = refined(matrix, cosines, inverse, weights, p, right)
-            residual, rounding = exact_residual(matrix, weights, p, right)
-            improved, allowed = exact_residual(matrix, better, p, right)
-            if improved < residual:
-                weights, residual, rounding = better, improved, allowed
-                attainable = _ROUNDED
-            attainable = max(attainable, min(rounding, _CANCELLED))
-    limit = max(tolerance, attainable)
-    status: AlphaFairStatus = "converged" if residual <= limit else "inaccurate"
-    return AlphaFairSolution(weights, residual, newton.iterations, status)
+        if start is None:
+            first = (right / matrix.diagonal()) ** (1.0 / (1.0 + p))
+        else:
+            first = checked_vector(start, size, "start").copy()
+            if least(first) <= 0.0:
+                raise ConfigurationError("every entry of start must be positive")
+        plain = plain_steps(matrix, lengths, right, p, first, tolerance, max_iterations)
+        if plain.distance > _STATIONARY * precision:
+            return AlphaFairSolution(plain.weights, plain.residual, plain.iterations, "converged")
+        return _with_guard(matrix, lengths, right, p, plain, tolerance, max_iterations, precision)
 
 
-def _newton(
-    cosines: Vector,
-    log_c: Vector,
+def _with_guard(
+    matrix: Vector,
+    lengths: Vector,
+    right: Vector,
     p: float,
-    log_v: Vector,
+    plain: Plain,
     tolerance: float,
     max_iterations: int,
-    threshold: float,
-) -> _Newton:
-    """Iterate on ``C v = exp(log_c) v^(-p)``; see :func:`solve_alpha_fair`."""
-    size = log_c.shape[0]
-    system = np.empty_like(cosines)
-    diagonal = system.ravel()[:: size + 1]
-    power, unit = np.array(p), np.array(1.0)
-    deep = p < 0.25
-    v = np.exp(log_v)
-    best, best_residual = (v, log_v), math.inf
-    hull: HullPoint | None = None
-    distance = shift = 0.0
-    stalled = 0
-    for iteration in range(max_iterations + 1):
-        if deep:
-            v = np.maximum(v, _TINY)
-        products = cosines.dot(v)
-        target = np.exp(log_c - power * log_v)
-        ratio = products / target
-        low, high = least(ratio), largest(ratio)
-        shared = 1.0
-        if not iteration and low > 1.0:
-            # All too large (aligned gradients): the factor they share, at no extra product.
-            shared = low
-        elif iteration and low < 1.0 / _FAR:
-            # All too small (gradients that nearly cancel): the same, by the least F on the ray.
-            mean = float(v.dot(products)) / float(v.dot(target))
-            shared = mean if 0.0 < mean < 1.0 / _FAR else 1.0
-        if shared != 1.0:
-            log_v = log_v - math.log(shared) / (1.0 + p)
-            factor = shared ** (-1.0 / (1.0 + p))
-            v = v * factor
-            products *= factor
-            target *= factor**-p
-            ratio /= shared
-            low, high = low / shared, high / shared
-        residual = max(high - 1.0, 1.0 - low)
-        if residual < best_residual:
-            best, best_residual = (v, log_v), residual
-            stalled = 0
-            if residual <= tolerance:
-                smallest = least(products)
-                bound = max(smallest * smallest / float(v.dot(products)), distance)
-                return _Newton(v, log_v, residual, iteration, bound, hull)
-        elif iteration > _PATIENCE:
-            stalled += 1
-            rounding = (size + 16.0) * np.abs(cosines).dot(v)
-            rounding += 4.0 * (np.abs(log_c) + p * np.abs(log_v)) * target
-            if stalled >= _STALL and (np.abs(target - products) <= EPSILON * rounding).all():
-                if best_residual > _ROUNDED:
-                    best, best_residual = (v, log_v), residual
-                return _Newton(*best, best_residual, iteration, distance, hull, rounded=True)
-        if iteration == _PATIENCE:
-            precision = threshold / _STATIONARY
-            hull = nearest_in_hull(cosines, np.ones(size), precision=precision)
-            distance = hull.squared
-            if distance <= threshold:
-                break
-        guarded = iteration >= _PATIENCE
-        near = not guarded and low > 1.0 / _FAR and high < _FAR
-        slope = products if near else target
-        right = -products * np.log(ratio) if near else target - products
-        slope = power * slope / v + unit
-        while True:
-            system[:] = cosines
-            diagonal[:] = slope + shift if shift else slope
-            change, info = solve_definite(system, right)
-            if not info or shift > 1.0:
-                break
-            shift = max(100.0 * shift, threshold)  # float32 gradients: not quite semidefinite
-        change /= v
-        if near:
-            log_change = change
-        elif guarded:
-            log_change = _guarded(cosines, log_c, p, v, log_v, change, right)
-        else:
-            log_change = _curve(change, p)
-        log_v = log_v + log_change
-        v = v * np.exp(log_change)
-    return _Newton(*best, best_residual, iteration, distance, hull)
-
-
-def _residual(matrix: Vector, weights: Vector, p: float, right: Vector | float) -> float:
-    """Return ``max_i |(G w)_i w_i^p / c_i - 1|``."""
-    ratio = matrix.dot(weights) * weights**p
-    if not isinstance(right, float):
-        ratio /= right
-    return max(largest(ratio) - 1.0, 1.0 - least(ratio))
-
-
-def _curve(change: Vector, p: float) -> Vector:
-    """Return the change of log v that the relative change of v stands for.
-
-    Where v grows, v is linear in the step; where it falls, ``v^(-p)`` is: either of the two sides
-    of the equation is then linear, and v stays positive for steps of any length.
-    """
-    grows = np.maximum(change, _ZERO)
-    curve: Vector = np.log1p(grows)
-    curve -= np.log1p((grows - change) * p) / p
-    return curve
-
-
-def _guarded(
-    cosines: Vector,
-    log_c: Vector,
-    p: float,
-    v: Vector,
-    log_v: Vector,
-    change: Vector,
-    descent: Vector,
-) -> Vector:
-    """Return the change of log v for the longest halved step that lowers the potential F.
-
-    Args:
-        cosines: C.
-        log_c: Logarithm of the right-hand side of the scaled equation.
-        p: Exponent.
-        v: Current iterate.
-        log_v: Its logarithm.
-        change: Newton's relative change of v.
-        descent: ``-∂F/∂v``.
-    """
-    constants = np.exp(log_c)
-    power = 1.0 - p
-
-    def potential(point: Vector, log_point: Vector) -> tuple[float, float]:
-        quadratic = 0.5 * float(point @ (cosines @ point))
-        gain = np.expm1(power * log_point) / power if power else log_point
-        concave = float(constants @ gain)
-        return quadratic - concave, quadratic + abs(concave)
-
-    before, scale = potential(v, log_v)
-    # What F cannot tell; the products cancel where gradients nearly oppose each other.
-    blur = 1e-13 * scale + (v.size + 2.0) * EPSILON * float(v @ (np.abs(cosines) @ v))
-    slope = float(descent @ (change * v))
-    step = 1.0
-    log_change = _curve(change, p)
-    for _ in range(_HALVINGS):
-        after, _ = potential(v * np.exp(log_change), log_v + log_change)
-        if after <= before - 1e-4 * step * slope + blur:
-            break
-        step *= 0.5
-        log_change = _curve(step * change, p)
-    return log_change
+    precision: float,
+) -> AlphaFairSolution:
+    """Return the solution, or that there is none, where plain steps did not settle it."""
+    inverse = 1.0 / lengths
+    cosines = unit_gram(matrix, inverse)
+    hull = nearest_in_hull(cosines, np.ones(lengths.size), precision=precision)
+    if hull.squared <= _STATIONARY * precision:
+        certificate = hull.coefficients * (inverse * least(lengths))
+        certificate /= certificate.sum()
+        return AlphaFairSolution(
+            certificate, math.sqrt(hull.squared), plain.iterations, "pareto_stationary"
+        )
+    weights, iterations = plain.weights, plain.iterations
+    ended = found = plain.residual <= tolerance
+    if not found:
+        log_c = np.log(right) + (p - 1.0) * np.log(lengths)
+        newton = guarded_steps(
+            cosines, log_c, p, plain, lengths, tolerance, max_iterations, _STATIONARY * precision
+        )
+        iterations = newton.iterations
+        ended = newton.rounded or newton.residual <= tolerance
+        weights = newton.v * inverse
+        if least(newton.log_v) < LOG_TINY:
+            weights = np.exp(newton.log_v) * inverse
+    # On the weights as returned: rounding them can cost more than the iteration left.
+    ratio = matrix.dot(weights) * weights**p / right
+    residual = max(largest(ratio) - 1.0, 1.0 - least(ratio))
+    attainable = ROUNDED if ended else tolerance
+    if (found or residual > tolerance) and math.isfinite(residual):
+        # Both in extended precision: float64 may have been low by chance, or by steps that
+        # followed its rounding.
+        better = refined(matrix, cosines, inverse, weights, p, right)
+        residual, rounding = exact_residual(matrix, weights, p, right)
+        improved, allowed = exact_residual(matrix, better, p, right)
+        if improved < residual:
+            weights, residual, rounding = better, improved, allowed
+            attainable = ROUNDED
+        attainable = max(attainable, min(rounding, _CANCELLED))
+    limit = max(tolerance, attainable)
+    status: AlphaFairStatus = "converged" if residual <= limit else "inaccurate"
+    return AlphaFairSolution(weights, residual, iterations, status)

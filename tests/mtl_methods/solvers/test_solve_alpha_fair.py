@@ -364,6 +364,7 @@ class TestHonesty:
         warm = solve_alpha_fair(gram, p, start=cold.weights)
         far = solve_alpha_fair(gram, p, start=np.geomspace(1e-4, 1e4, 11))
         assert warm.iterations == 0
+        assert not np.shares_memory(warm.weights, cold.weights)
         assert far.status == "converged"
         np.testing.assert_allclose(far.weights, cold.weights, rtol=1e-7)
 
