@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_methods.core.head_gradient import write_heads
+from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import (
@@ -71,8 +71,12 @@ class FactoredGradients:
         self._factors = [_factor(way, self._tasks, workspace) for way in plan.parameters]
         self._device = plan.parameters[0].parameter.device
         self.rows = torch.empty(self._tasks, 0, dtype=self._factors[0].dtype, device=self._device)
-        seeds, self.heads = head_pass(losses, trunk, scale)
-        self._descend(seeds, trunk, plan.tasks_at_once)
+        self.heads: list[HeadGradient] = []
+        if plan.tasks_at_once == 1:
+            self._one_by_one(losses, trunk)
+        else:
+            seeds, self.heads = head_pass(losses, trunk, scale)
+            self._descend(seeds, trunk, plan.tasks_at_once)
 
     def gram(self) -> NDArray[np.float64]:
         """The Gram matrix, shape (K, K), symmetric, float64 on the CPU."""
@@ -101,14 +105,43 @@ class FactoredGradients:
             gram += factor.gram(wide).to("cpu", torch.float64).numpy()
         return (gram + gram.T) * (0.5 / self._scale**2)
 
-    def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
-        """Sends the tasks down the trunk, some at once, and keeps what factors need."""
+    def _wanted(self) -> dict[Key, Any]:
+        """What is to be differentiated by: edges of the trunk and parameters."""
         wanted: dict[Key, Any] = {}
         for factor in self._factors:
             if isinstance(factor, EdgeFactor):
                 wanted.update({(edge.node, edge.output_nr): edge for edge in factor.edges})
             else:
                 wanted[id(factor.parameter), 0] = factor.parameter
+        return wanted
+
+    def _one_by_one(self, losses: Sequence[Tensor], trunk: Trunk) -> None:
+        """Sends each task down through its head and the trunk, and keeps what factors need."""
+        wanted = self._wanted()
+        readings = Readings(wanted.values())
+        last = max((k for k, loss in enumerate(losses) if loss.requires_grad), default=0)
+        with readings:
+            for k, (loss, leaves) in enumerate(zip(losses, trunk.private_leaves, strict=True)):
+                by_key: dict[Key, Tensor | None] = dict.fromkeys(wanted)
+                own: Sequence[Tensor | None] = ()
+                if loss.requires_grad:
+                    found = torch.autograd.grad(
+                        loss,
+                        [*wanted.values(), *leaves],
+                        None if self._scale == 1.0 else torch.full_like(loss, self._scale),
+                        retain_graph=k != last,
+                        allow_unused=True,
+                    )
+                    by_key = dict(zip(wanted, found, strict=False))
+                    by_key.update(readings.take(1, batched=False))
+                    own = found[len(wanted) :]
+                with torch.no_grad():
+                    self._collect(k, 1, by_key, batched=False)
+                self.heads.append(HeadGradient(leaves, tuple(own)))
+
+    def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
+        """Sends the tasks down the trunk, some at once, and keeps what factors need."""
+        wanted = self._wanted()
         arriving = seeds.arriving()
         outputs = [trunk.edges[i] for i in arriving]
         readings = Readings(wanted.values())

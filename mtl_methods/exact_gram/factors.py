@@ -173,7 +173,10 @@ class MatrixFactor(EdgeFactor):
         """One product of the weighted sum of Δ with A."""
         outputs = self._outputs()
         mean = (weights.to(self.dtype) @ outputs.reshape(self.tasks, -1)).view(outputs.shape[1:])
-        return self.uses[0].fold(mean.transpose(1, 2) @ self._inputs())
+        inputs = self._inputs()
+        if len(inputs) == 1:  # not as a batch of one, which is slower
+            return self.uses[0].fold((mean[0].T @ inputs[0])[None])
+        return self.uses[0].fold(mean.transpose(1, 2) @ inputs)
 
     def _inputs(self) -> Tensor:
         parts = [use.inputs().to(self.dtype) for use in self.uses]

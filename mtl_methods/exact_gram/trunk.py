@@ -84,6 +84,8 @@ def find_trunk(
 
 
 class _Walk:
+    """One walk through a step's graph; it is taken in every step, so that it counts."""
+
     def __init__(
         self,
         losses: Sequence[Tensor],
@@ -91,49 +93,53 @@ class _Walk:
         heads: Iterable[Tensor] | None,
         stop_at: Sequence[Tensor],
     ) -> None:
-        self.losses = losses
+        self.tasks = len(losses)
+        self.roots = [(k, _edge_of(loss)) for k, loss in enumerate(losses) if loss.requires_grad]
         self.shared = {id(parameter): parameter for parameter in shared}
         self.wanted = None if heads is None else {id(head) for head in heads}
         self.children: dict[Node, tuple[tuple[Node | None, int], ...]] = {}
         self.owner: dict[Node, int] = {}
-        self.below: dict[Node, tuple[bool, bool]] = {}
-        self.stops = [_edge_of(tensor) for tensor in stop_at if tensor.requires_grad]
-        self.below.update((edge.node, (True, False)) for edge in self.stops)
+        self.variables: dict[Node, Tensor] = {}
+        stops = [_edge_of(tensor) for tensor in stop_at if tensor.requires_grad]
+        self.stops = {(edge.node, edge.output_nr) for edge in stops}
+        self.stopping = {edge.node for edge in stops}
 
     def trunk(self) -> Trunk | str:
         meeting = self._meeting_nodes()
         if not meeting:
             return "no two losses meet in the graph"
         common = self._descendants(meeting)
-        if any(self._leaves_below(node)[1] for node in common):
+        leaves = [node for node in common if node in self.variables]
+        if any(self._wants(self.variables[leaf]) for leaf in leaves):
             return "losses have nodes in common below which there are leaves that are not shared"
-        return self._collect({node for node in common if self.below[node][0]})
+        ends = [leaf for leaf in leaves if id(self.variables[leaf]) in self.shared]
+        return self._collect(self._above(ends, common))
 
     def _meeting_nodes(self) -> set[Node]:
         """Marks who reaches each node first; returns where a second loss arrives."""
+        owner, known_children, variables = self.owner, self.children, self.variables
+        stopping = self.stopping
         meeting: set[Node] = set()
-        stops = {edge.node for edge in self.stops}
-        for k, loss in enumerate(self.losses):
-            if not loss.requires_grad:
-                continue
-            stack = [_edge_of(loss).node]
+        for k, root in self.roots:
+            stack = [root.node]
             while stack:
                 node = stack.pop()
-                known = self.owner.get(node)
-                if known is not None:
-                    if known != k:
+                if node in owner:
+                    if owner[node] != k:
                         meeting.add(node)
                     continue
-                self.owner[node] = k
-                if node in stops:
-                    self.children[node] = ()
+                owner[node] = k
+                if node in stopping:
+                    known_children[node] = ()
                     meeting.add(node)
                     continue
-                children = node.next_functions
-                self.children[node] = children
-                for child, _ in children:
-                    if child is not None:
-                        stack.append(child)
+                known_children[node] = children = node.next_functions
+                if children:
+                    stack += [child for child, _ in children if child is not None]
+                else:
+                    variable = getattr(node, "variable", None)
+                    if variable is not None:
+                        variables[node] = variable
         return meeting
 
     def _descendants(self, nodes: Iterable[Node]) -> set[Node]:
@@ -143,71 +149,62 @@ class _Walk:
             node = stack.pop()
             if node not in found:
                 found.add(node)
-                stack.extend(child for child, _ in self.children[node] if child is not None)
+                stack += [child for child, _ in self.children[node] if child is not None]
         return found
 
-    def _variable(self, node: Node) -> Tensor | None:
-        return None if self.children[node] else getattr(node, "variable", None)
+    def _wants(self, leaf: Tensor) -> bool:
+        """Whether a leaf counts as a head's."""
+        if id(leaf) in self.shared:
+            return False
+        return self.wanted is None or id(leaf) in self.wanted
 
-    def _leaves_below(self, root: Node) -> tuple[bool, bool]:
-        """Whether there are shared parameters and whether there are other wanted leaves."""
-        below = self.below
-        stack = [root]
+    def _above(self, ends: Sequence[Node], common: set[Node]) -> set[Node]:
+        """The nodes in common from which one of the ends, or a stop, is reached."""
+        parents: dict[Node, list[Node]] = {}
+        for node in common:
+            for child, _ in self.children[node]:
+                if child is not None:
+                    parents.setdefault(child, []).append(node)
+        found: set[Node] = set()
+        stack = [*ends, *(self.stopping & common)]
         while stack:
-            node = stack[-1]
-            if node in below:
-                stack.pop()
-                continue
-            children = [child for child, _ in self.children[node] if child is not None]
-            waiting = [child for child in children if child not in below]
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
-            variable = self._variable(node)
-            if variable is not None:
-                is_shared = id(variable) in self.shared
-                wanted = self.wanted is None or id(variable) in self.wanted
-                below[node] = (is_shared, not is_shared and wanted)
-            else:
-                below[node] = (
-                    any(below[child][0] for child in children),
-                    any(below[child][1] for child in children),
-                )
-        return below[root]
+            node = stack.pop()
+            if node not in found:
+                found.add(node)
+                stack += parents.get(node, ())
+        return found
 
     def _collect(self, trunk: set[Node]) -> Trunk | str:
         edges: dict[Slot, int] = {}
-        stops = {edge.node for edge in self.stops}
         entries = []
-        leaves: list[list[Tensor]] = [[] for _ in self.losses]
-        for node, k in self.owner.items():
+        leaves: list[list[Tensor]] = [[] for _ in range(self.tasks)]
+        for node, variable in self.variables.items():
             if node in trunk:
                 continue
-            variable = self._variable(node)
-            if variable is not None:
-                if id(variable) in self.shared:
-                    return "a loss reaches a shared parameter by a way of its own"
-                if self.wanted is None or id(variable) in self.wanted:
-                    leaves[k].append(variable)
-            slots = []
-            for slot, (child, number) in enumerate(self.children[node]):
-                if child is not None and child in trunk:
-                    if child not in stops and self._handed_on(child) is not None:
+            if id(variable) in self.shared:
+                return "a loss reaches a shared parameter by a way of its own"
+            if self.wanted is None or id(variable) in self.wanted:
+                leaves[self.owner[node]].append(variable)
+        handed = {node: found for node in trunk if (found := self._handed_on(node)) is not None}
+        for node, children in self.children.items():
+            if node in trunk:
+                continue
+            slots: tuple[tuple[int, int], ...] = ()
+            for slot, (child, number) in enumerate(children):
+                if child in trunk:
+                    if child in handed:
                         return "a shared parameter is used outside the common trunk"
-                    slots.append((slot, edges.setdefault((child, number), len(edges))))
+                    slots = (*slots, (slot, edges.setdefault((child, number), len(edges))))
             if slots:
-                entries.append((node, tuple(slots), k))
+                entries.append((node, slots, self.owner[node]))
         roots = []
-        for k, loss in enumerate(self.losses):
-            if loss.requires_grad:
-                edge = _edge_of(loss)
-                if edge.node in trunk:
-                    position = edges.setdefault((edge.node, edge.output_nr), len(edges))
-                    roots.append((k, position))
-        if self.stops and not set(edges) <= {(e.node, e.output_nr) for e in self.stops}:
+        for k, root in self.roots:
+            if root.node in trunk:
+                position = edges.setdefault((root.node, root.output_nr), len(edges))
+                roots.append((k, position))
+        if self.stops and not set(edges) <= self.stops:
             return "losses reach the features by other ways than the features given"
-        uses = self._uses(trunk)
+        uses = self._uses(trunk, handed)
         return Trunk(
             edges=tuple(GradientEdge(node, number) for node, number in edges),
             entries=tuple(entries),
@@ -218,16 +215,16 @@ class _Walk:
             node_names=frozenset(node.name() for node in trunk if self.children[node]),
         )
 
-    def _uses(self, trunk: Collection[Node]) -> dict[int, tuple[Use, ...]]:
+    def _uses(
+        self, trunk: Collection[Node], handed: Mapping[Node, tuple[Tensor, bool]]
+    ) -> dict[int, tuple[Use, ...]]:
         uses: dict[int, list[Use]] = {}
         for node in trunk:
-            children = self.children[node]
-            if not children or self._handed_on(node) is not None:
+            if node in handed:
                 continue
-            for slot, (child, _) in enumerate(children):
-                handed = None if child is None else self._handed_on(child)
-                if handed is not None:
-                    parameter, transposed = handed
+            for slot, (child, _) in enumerate(self.children[node]):
+                if child in handed:
+                    parameter, transposed = handed[child]
                     uses.setdefault(id(parameter), []).append(Use(node, slot, transposed))
         return {key: tuple(found) for key, found in uses.items()}
 
@@ -237,7 +234,7 @@ class _Walk:
         while True:
             children = self.children[node]
             if not children:
-                variable = self._variable(node)
+                variable = self.variables.get(node)
                 return None if variable is None else (variable, transposed)
             name = node.name()
             if name not in _HAND_ON or children[0][0] is None:
