@@ -25,7 +25,14 @@ from mtl_methods.exact_gram.factors import (
     RowFactor,
     Workspace,
 )
-from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse, as_gradient_use
+from mtl_methods.exact_gram.layer import (
+    BiasUse,
+    GradientUse,
+    MatrixUse,
+    RowUse,
+    as_gradient_use,
+    slots_of,
+)
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan, make_plan
 from mtl_methods.exact_gram.readings import Readings
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
@@ -68,7 +75,7 @@ class FactoredGradients:
         self._scale = scale
         workspace.reset()
         self._tasks = len(losses)
-        self._factors = [_factor(way, self._tasks, workspace) for way in plan.parameters]
+        self._factors = _factors(plan.parameters, self._tasks, workspace)
         self._device = plan.parameters[0].parameter.device
         self.rows = torch.empty(self._tasks, 0, dtype=self._factors[0].dtype, device=self._device)
         self.heads: list[HeadGradient] = []
@@ -92,7 +99,8 @@ class FactoredGradients:
         with torch.no_grad(), without_autocast(self._device.type):
             vector = torch.as_tensor(weights, device=self._device)
             for factor in self._factors:
-                accumulate([factor.parameter], [factor.combine(vector)], owned=True)
+                for parameter, gradient in factor.combine(vector):
+                    accumulate([parameter], [gradient], owned=True)
 
     def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads, once."""
@@ -205,6 +213,22 @@ class FactoredGradients:
                 factor.collect(first, deltas)
             elif isinstance(factor, LeafFactor):
                 factor.collect(first, chunk((id(parameter), 0), parameter.shape, parameter))
+
+
+def _factors(plans: Sequence[ParameterPlan], tasks: int, workspace: Workspace) -> list[Factor]:
+    """The factors of all parameters; a bias is kept with the weight of its layer where it can."""
+    biases = {slots_of(p.uses): p for p in plans if p.uses and isinstance(p.uses[0], BiasUse)}
+    factors, joined = [], set()
+    for plan in plans:
+        factor = _factor(plan, tasks, workspace)
+        if isinstance(factor, MatrixFactor):
+            bias = biases.get(slots_of(plan.uses))
+            size = factor.uses[0].groups * factor.uses[0].out
+            if bias is not None and bias.parameter.numel() == size:
+                factor.bias = bias.parameter
+                joined.add(id(bias.parameter))
+        factors.append(factor)
+    return [factor for factor in factors if id(factor.parameter) not in joined]
 
 
 def _factor(plan: ParameterPlan, tasks: int, workspace: Workspace) -> Factor:

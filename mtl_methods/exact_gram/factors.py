@@ -74,8 +74,8 @@ class Factor(ABC):
         """The Gram matrix (K, K) of the parameter's task gradients; in float64 if ``wide``."""
 
     @abstractmethod
-    def combine(self, weights: Tensor) -> Tensor:
-        """``sum_k weights[k] * gradient_k`` in the parameter's shape."""
+    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Parameters and ``sum_k weights[k] * gradient_k`` in their shapes."""
 
 
 class _Rows(Factor):
@@ -86,9 +86,10 @@ class _Rows(Factor):
         rows = self._rows()
         return long_product(rows.to(torch.float64) if wide else rows)
 
-    def combine(self, weights: Tensor) -> Tensor:
+    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The weighted sum of the rows."""
-        return (weights.to(self.dtype) @ self._rows()).view(self.parameter.shape)
+        total = weights.to(self.dtype) @ self._rows()
+        return [(self.parameter, total.view(self.parameter.shape))]
 
     def _rows(self) -> Tensor:
         return self._kept[0].reshape(self.tasks, -1)
@@ -138,14 +139,20 @@ class MatrixFactor(EdgeFactor):
     """Δ and the layer's inputs A: ``<g_i, g_j> = <S Δ_i, Δ_j>`` with ``S = A Aᵀ``.
 
     With R rows, the products cost ``K R² out + K² R out`` where gradients of width ``w`` would
-    cost ``K R w out + K² w out``: less as long as R < w.
+    cost ``K R w out + K² w out``: less as long as R < w. A bias of the same layer is the weight of
+    one more column of A, all ones: it adds 1 to S.
     """
 
     def __init__(
-        self, parameter: Tensor, uses: Sequence[MatrixUse], tasks: int, workspace: Workspace
+        self,
+        parameter: Tensor,
+        uses: Sequence[MatrixUse],
+        tasks: int,
+        workspace: Workspace,
     ) -> None:
         super().__init__(parameter, tasks, workspace)
         self.uses = uses
+        self.bias: Tensor | None = None
         self.edges = tuple(use.edge for use in uses)
 
     def collect(self, first: int, deltas: Sequence[Tensor]) -> None:
@@ -158,6 +165,8 @@ class MatrixFactor(EdgeFactor):
         dtype = torch.float64 if wide else self.dtype
         inputs, outputs = self._inputs().to(dtype), self._outputs().to(dtype)
         similarity = inputs @ inputs.transpose(1, 2)
+        if self.bias is not None:
+            similarity += 1.0
         flat = outputs.reshape(self.tasks, -1)
         if self.tasks <= _TASKS:
             return long_product(torch.matmul(similarity, outputs).reshape(self.tasks, -1), flat)
@@ -169,14 +178,19 @@ class MatrixFactor(EdgeFactor):
         lower = gram.tril(-1)
         return lower + lower.T + gram.diagonal().diag()
 
-    def combine(self, weights: Tensor) -> Tensor:
+    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
         outputs = self._outputs()
         mean = (weights.to(self.dtype) @ outputs.reshape(self.tasks, -1)).view(outputs.shape[1:])
         inputs = self._inputs()
         if len(inputs) == 1:  # not as a batch of one, which is slower
-            return self.uses[0].fold((mean[0].T @ inputs[0])[None])
-        return self.uses[0].fold(mean.transpose(1, 2) @ inputs)
+            product = (mean[0].T @ inputs[0])[None]
+        else:
+            product = mean.transpose(1, 2) @ inputs
+        combined = [(self.parameter, self.uses[0].fold(product))]
+        if self.bias is not None:
+            combined.append((self.bias, mean.sum(1).view(self.bias.shape)))
+        return combined
 
     def _inputs(self) -> Tensor:
         parts = [use.inputs().to(self.dtype) for use in self.uses]
@@ -218,9 +232,9 @@ class RowFactor(EdgeFactor):
         rows = self._kept[0].reshape(self.tasks, -1)
         return long_product(rows.to(torch.float64) if wide else rows)
 
-    def combine(self, weights: Tensor) -> Tensor:
+    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The weighted sum, in a table of zeros."""
         kept = self._kept[0]
         mean = (weights.to(self.dtype) @ kept.reshape(self.tasks, -1)).view(kept.shape[1:])
         table = mean.new_zeros(self.parameter.shape)
-        return table.index_add_(0, self.rows.clamp(min=0), mean)
+        return [(self.parameter, table.index_add_(0, self.rows.clamp(min=0), mean))]

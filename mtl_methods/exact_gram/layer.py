@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-__all__ = ["GradientUse", "LayerUse", "MatrixUse", "RowUse", "as_gradient_use", "sum_to"]
+__all__ = [
+    "BiasUse",
+    "GradientUse",
+    "LayerUse",
+    "MatrixUse",
+    "RowUse",
+    "as_gradient_use",
+    "slots_of",
+    "sum_to",
+]
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,14 @@ class GradientUse(LayerUse):
     """
 
     gradient: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class BiasUse(GradientUse):
+    """A use whose gradient is the sum of Δ over the rows of a :class:`MatrixUse` at the same edge.
+
+    It is the weight of one more column of A, all ones.
+    """
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,11 @@ class RowUse(LayerUse):
 
     indices: Tensor
     width: int
+
+
+def slots_of(uses: Iterable[LayerUse]) -> frozenset[tuple[Any, int]]:
+    """Where the output gradients of uses are read: (node, output)."""
+    return frozenset((use.edge.node, use.edge.output_nr) for use in uses)
 
 
 def as_gradient_use(use: MatrixUse) -> GradientUse:

@@ -6,10 +6,18 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from torch import Tensor
 
-from mtl_methods.exact_gram.layer import GradientUse, LayerUse, MatrixUse, RowUse
+from mtl_methods.exact_gram.layer import (
+    BiasUse,
+    GradientUse,
+    LayerUse,
+    MatrixUse,
+    RowUse,
+    slots_of,
+)
 from mtl_methods.exact_gram.rules import layer_use
 from mtl_methods.exact_gram.trunk import Trunk
 
@@ -125,39 +133,71 @@ def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> GramPlan:
     """
     covered = {id(p): _uses(trunk, p) for p in trunk.parameters}
     at_once = _tasks_at_once(trunk, covered, tasks)
-    plans, saved, total = [], 0.0, 0.0
-    for parameter in trunk.parameters:
+    matrices, saved, total = set(), 0.0, 0.0
+    plans: dict[int, ParameterPlan] = {}
+    # biases last: they go the way of their layer's weight
+    for parameter in sorted(trunk.parameters, key=lambda p: _is_bias(covered[id(p)])):
         uses = covered[id(parameter)]
-        plain = exact = 3.0 * _MOVE * tasks * parameter.numel()
-        plain += tasks * tasks * parameter.numel()
-        if isinstance(uses, str):
-            plan = ParameterPlan(parameter, "plain", (), uses)
-        elif isinstance(uses[0], MatrixUse):
-            matrix = [use for use in uses if isinstance(use, MatrixUse)]
-            plain, exact = _matrix_costs(matrix, tasks)
-            rows, width = sum(use.rows for use in matrix), matrix[0].width
-            what = f"{uses[0].rule}, {rows} rows against width {width}"
-            if forced or (exact < plain and rows <= width):
-                plan = ParameterPlan(parameter, "exact", uses, what)
-            else:
-                plan = ParameterPlan(parameter, "plain", (), what)
-        elif isinstance(uses[0], RowUse) or forced or at_once > 1:
-            plan = ParameterPlan(parameter, "exact", uses, uses[0].rule)
-        else:
-            plan = ParameterPlan(parameter, "plain", (), f"{uses[0].rule}, cheaper as it is")
-        if isinstance(plan.uses[0] if plan.uses else None, RowUse):
-            exact = 3.0 * _MOVE * tasks * sum(use.elements for use in plan.uses)
-            exact = min(exact, plain)
+        plan, plain, exact = _way(parameter, uses, tasks, together=at_once > 1, forced=forced)
+        if plan.uses and isinstance(plan.uses[0], MatrixUse):
+            matrices.add(slots_of(plan.uses))
+        elif _is_bias(uses) and slots_of(uses) in matrices:
+            plan, exact = ParameterPlan(parameter, "exact", uses, "bias, with its weight"), 0.0
         total += plain
         saved += plain - exact if plan.way == "exact" else 0.0
-        plans.append(plan)
+        plans[id(parameter)] = plan
+    ordered = tuple(plans[id(parameter)] for parameter in trunk.parameters)
     if forced or saved >= 0.05 * total:
         share = 100.0 * saved / total if total else 0.0
-        if any(plan.way == "exact" for plan in plans):
+        if any(plan.way == "exact" for plan in ordered):
             reason = f"saves {share:.0f} % of the work on weight gradients"
-            return GramPlan("exact", reason, tuple(plans), at_once)
-        return GramPlan("plain", "no rule covers any parameter", tuple(plans))
-    return GramPlan("plain", "layer inputs have too many rows to save work", tuple(plans))
+            return GramPlan("exact", reason, ordered, at_once)
+        return GramPlan("plain", "no rule covers any parameter", ordered)
+    return GramPlan("plain", "layer inputs have too many rows to save work", ordered)
+
+
+def _is_bias(uses: tuple[LayerUse, ...] | str) -> TypeGuard[tuple[BiasUse, ...]]:
+    return not isinstance(uses, str) and all(isinstance(use, BiasUse) for use in uses)
+
+
+def _way(
+    parameter: Tensor,
+    uses: tuple[LayerUse, ...] | str,
+    tasks: int,
+    *,
+    together: bool,
+    forced: bool,
+) -> tuple[ParameterPlan, float, float]:
+    """The way of one parameter by itself, and its estimated cost on the plain and this way.
+
+    Args:
+        parameter: The parameter.
+        uses: What the rules know of its uses, or why they do not cover it.
+        tasks: Number of tasks K.
+        together: Whether several tasks travel at once.
+        forced: See :func:`make_plan`.
+    """
+    plain = 3.0 * _MOVE * tasks * parameter.numel()
+    exact = plain
+    plain += tasks * tasks * parameter.numel()
+    if isinstance(uses, str):
+        return ParameterPlan(parameter, "plain", (), uses), plain, exact
+    what = uses[0].rule
+    if isinstance(uses[0], MatrixUse):
+        matrix = [use for use in uses if isinstance(use, MatrixUse)]
+        plain, exact = _matrix_costs(matrix, tasks)
+        rows, width = sum(use.rows for use in matrix), matrix[0].width
+        what = f"{what}, {rows} rows against width {width}"
+        pays = exact < plain and rows <= width
+    elif isinstance(uses[0], RowUse):
+        exact = min(3.0 * _MOVE * tasks * sum(use.elements for use in uses), plain)
+        pays = True
+    else:
+        pays = together
+        what = what if forced or pays else f"{what}, cheaper as it is"
+    if forced or pays:
+        return ParameterPlan(parameter, "exact", uses, what), plain, exact
+    return ParameterPlan(parameter, "plain", (), what), plain, exact
 
 
 def _uses(trunk: Trunk, parameter: Tensor) -> tuple[LayerUse, ...] | str:
@@ -168,7 +208,7 @@ def _uses(trunk: Trunk, parameter: Tensor) -> tuple[LayerUse, ...] | str:
         if known is None:
             return f"no rule for {use.node.name()}"
         found.append(known)
-    kinds = {type(use) for use in found}
+    kinds = {GradientUse if isinstance(use, GradientUse) else type(use) for use in found}
     layouts = {use.layout for use in found if isinstance(use, MatrixUse)}
     if len(kinds) > 1 or len(layouts) > 1:
         return "used in different ways"

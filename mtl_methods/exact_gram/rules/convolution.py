@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import GradientUse, LayerUse, MatrixUse
+from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse
 from mtl_methods.exact_gram.trunk import Use
 
 __all__ = ["convolution"]
@@ -36,7 +36,7 @@ def convolution(use: Use, parameter: Tensor) -> LayerUse | None:
     rows = batch * math.prod(positions)
     edge = GradientEdge(node, 0)
     if use.slot == _BIAS:
-        return GradientUse(
+        return BiasUse(
             "bias", edge, rows * out, lambda delta: delta.sum([1, *range(3, delta.dim())])
         )
     if use.slot != _WEIGHT:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import GradientUse, LayerUse, MatrixUse, sum_to
+from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse, sum_to
 from mtl_methods.exact_gram.trunk import Use
 
 __all__ = ["addmm", "mm"]
@@ -27,7 +27,7 @@ def addmm(use: Use, parameter: Tensor) -> LayerUse | None:
         if rows is None:
             return None
         edge = GradientEdge(node, 0)
-        return GradientUse("bias", edge, rows * parameter.numel(), sum_to(parameter.shape))
+        return BiasUse("bias", edge, rows * parameter.numel(), sum_to(parameter.shape))
     if use.slot == _ADDMM_WEIGHT:
         return _product(use, parameter, node._saved_mat1)
     return None
