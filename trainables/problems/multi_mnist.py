@@ -21,8 +21,15 @@ from trainables.architectures.lenet import (
 )
 from trainables.datasets import DataFolder, data_root, find
 from trainables.datasets.arrays import cached_splits
-from trainables.datasets.idx import read_count, read_pair
-from trainables.errors import DataFormatError
+from trainables.datasets.image_pairs import (
+    SIDE,
+    Images,
+    Indices,
+    draw_pairs,
+    image_counts,
+    read_images,
+    split_ranges,
+)
 from trainables.model import MTLModel
 from trainables.overlay import overlay, resize_nearest
 from trainables.problem import SPLITS, Problem, Splits, Task
@@ -40,14 +47,10 @@ __all__ = [
     "MultiMNIST",
 ]
 
-_SIDE = 28
 _CANVAS = 36
 _FEATURES = 50
 _MEAN, _DEVIATION = 0.1307, 0.3081  # of MNIST's pixels scaled to [0, 1]
 _ARRAYS_VERSION = 1  # raise it when the same options give other arrays
-
-Images = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -216,11 +219,11 @@ class ImagePairs(Problem[ImagePairsOptions]):
         Raises:
             DataNotFoundError: If the data set is not there, which says how many images it has.
         """
-        sizes = [_sizes(folder) for folder in self._folders().values()]
+        sizes = [image_counts(folder) for folder in self._folders().values()]
         parts: dict[str, list[Indices]] = {split: [] for split in SPLITS}
         offset = 0
         for train, test in sizes:
-            for split, indices in _ranges(train, test).items():
+            for split, indices in split_ranges(train, test).items():
                 parts[split].append(indices + offset)
             offset += train + test
         return {split: np.concatenate(indices) for split, indices in parts.items()}
@@ -292,14 +295,14 @@ class ImagePairs(Problem[ImagePairsOptions]):
             return nn.Linear(_FEATURES, CLASSES)
         if task.name.startswith("C"):
             return classification_head(_FEATURES, CLASSES, dropout=dropout)
-        return reconstruction_head(_FEATURES, _SIDE * _SIDE, dropout=dropout)
+        return reconstruction_head(_FEATURES, SIDE * SIDE, dropout=dropout)
 
     def _folders(self) -> dict[str, DataFolder]:
         """The folders of the data sets of the left and the right images; one if they are one."""
         return {name: find(name, self._data_dir) for name in (self.left, self.right)}
 
     def _build(self, folders: Mapping[str, DataFolder]) -> Splits:
-        data = {name: _read(folder) for name, folder in folders.items()}
+        data = {name: read_images(folder) for name, folder in folders.items()}
         left_images, left_classes, left_split = data[self.left]
         right_images, right_classes, right_split = data[self.right]
         same: Callable[[Indices, Indices], npt.NDArray[np.bool_]] | None = None
@@ -312,7 +315,7 @@ class ImagePairs(Problem[ImagePairsOptions]):
         for split in SPLITS:
             generator = self._generator(split)
             count = round(len(left_split[split]) * self._protocol.repeats[split])
-            left, right = _pairs(left_split[split], right_split[split], count, same, generator)
+            left, right = draw_pairs(left_split[split], right_split[split], count, same, generator)
             if split == "train":
                 chosen = self._subset(len(left))
                 left, right = left[chosen], right[chosen]
@@ -342,82 +345,12 @@ class ImagePairs(Problem[ImagePairsOptions]):
 
     def _canvases(self, left: Images, right: Images) -> Images:
         shift, side = self._protocol.shift, self._protocol.side
-        rest = _CANVAS - _SIDE - shift
+        rest = _CANVAS - SIDE - shift
         canvas = np.pad(overlay(left, right, shift), ((0, 0), (0, rest), (0, rest)))
         return resize_nearest(canvas, side)[:, None]
 
     def _generator(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self.options.data_seed, *purpose.encode()])
-
-
-def _pairs(
-    left: Indices,
-    right: Indices,
-    count: int,
-    same: Callable[[Indices, Indices], npt.NDArray[np.bool_]] | None,
-    generator: np.random.Generator,
-) -> tuple[Indices, Indices]:
-    """Left images in order, again and again, with right images drawn uniformly.
-
-    Args:
-        left: The left images of a split.
-        right: The right images of it.
-        count: How many pairs.
-        same: Tells the pairs that must be drawn again; ``None`` for none.
-        generator: Draws.
-    """
-    lefts = np.resize(left, count)
-    rights = generator.choice(right, size=count)
-    if same is not None:
-        again = np.flatnonzero(same(lefts, rights))
-        while len(again):
-            rights[again] = generator.choice(right, size=len(again))
-            again = again[same(lefts[again], rights[again])]
-    return lefts, rights
-
-
-def _read(folder: DataFolder) -> tuple[Images, npt.NDArray[np.uint8], dict[str, Indices]]:
-    """All images and classes of a data set, training ones first, and the indices of each split."""
-    folder.verify()
-    parts = [
-        read_pair(
-            folder.path / f"{part}-images-idx3-ubyte", folder.path / f"{part}-labels-idx1-ubyte"
-        )
-        for part in ("train", "t10k")
-    ]
-    for (images, _), part in zip(parts, ("train", "t10k"), strict=True):
-        if images.shape[1:] != (_SIDE, _SIDE):
-            raise DataFormatError(
-                f"{folder.path / f'{part}-images-idx3-ubyte'}: byte 8: images of "
-                f"{images.shape[1]} x {images.shape[2]} pixels, {_SIDE} x {_SIDE} expected"
-            )
-    images, classes = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    ranges = _ranges(len(parts[0][0]), len(parts[1][0]))
-    for split, indices in ranges.items():
-        if len(np.unique(classes[indices])) < 2:
-            part = "t10k" if split == "test" else "train"
-            path = folder.path / f"{part}-labels-idx1-ubyte"
-            start = 8 + (len(ranges["train"]) if split == "validation" else 0)
-            raise DataFormatError(
-                f"{path}: byte {start}: the {len(indices)} labels of the {split} split are not of "
-                "two classes or more"
-            )
-    return images, classes, ranges
-
-
-def _sizes(folder: DataFolder) -> tuple[int, int]:
-    """The numbers of training and of test images."""
-    train, test = (
-        read_count(folder.path / f"{part}-images-idx3-ubyte") for part in ("train", "t10k")
-    )
-    return train, test
-
-
-def _ranges(train: int, test: int) -> dict[str, Indices]:
-    """The last sixth of the training images validates: 10,000 of 60,000."""
-    indices = np.arange(train + test, dtype=np.int64)
-    fit = train - train // 6
-    return dict(zip(SPLITS, np.split(indices, [fit, train]), strict=True))
 
 
 class MultiMNISTOptions(ImagePairsOptions):
