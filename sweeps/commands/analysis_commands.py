@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sweeps.printable import printable
+
 __all__ = ["audit", "compare"]
 
 
@@ -33,10 +35,10 @@ def audit(
     from analysis import audit as audits
 
     found = audits.audit(table)
-    typer.echo(audits.text(found, every_row=every_row))
+    typer.echo(printable(audits.text(found, every_row=every_row)))
     if csv is not None:
         found.frame().to_csv(csv, index=False)
-        typer.echo(f"rows: {csv}")
+        typer.echo(printable(f"rows: {csv}"))
 
 
 def compare(
@@ -54,5 +56,5 @@ def compare(
     from analysis import compare as compare_studies
 
     paths = compare_studies(folders, output=output, measure=measure)
-    typer.echo(f"ranks: {paths.ranks}")
-    typer.echo(f"report: {paths.report}")
+    typer.echo(printable(f"ranks: {paths.ranks}"))
+    typer.echo(printable(f"report: {paths.report}"))

@@ -37,6 +37,16 @@ def test_the_misprints_of_a_published_table_are_named(command: Command, tmp_path
     assert set(pd.read_csv(rows)["aggregate"]) >= {"delta_m_pct", "MR"}
 
 
+def test_no_name_in_a_table_commands_the_terminal(command: Command, tmp_path: Path) -> None:
+    text = (PAPERS / "paper_nyuv2.csv").read_text(encoding="utf-8")
+    table = tmp_path / "table.csv"
+    table.write_text(text.replace("IMTL-G", "\x1b]0;owned\x07IMTL-G"), encoding="utf-8")
+    code, out, _ = command("audit", table)
+    assert code == 0
+    assert "\\x1b]0;owned\\x07IMTL-G: printed -0.76" in out
+    assert "\x1b" not in out
+
+
 def test_a_missing_table_is_one_sentence(command: Command, tmp_path: Path) -> None:
     code, _, err = command("audit", tmp_path / "none.csv")
     assert code == 2
