@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -72,37 +73,62 @@ def by_slsqp(gram: Array) -> Array:
     return weights
 
 
+class _Sequence:
+    """Nash-MTL's convex problems for K tasks, built once as its published code does.
+
+    ``min Σ_i (H w)_i + φ'(w_last)(w - w_last) / ||G||`` subject to
+    ``log(||G|| w_i) + log((H w)_i) >= 0`` for every task, with ``H = G / ||G||`` and
+    ``φ = Σ_i log w_i + log (H w)_i``.
+    """
+
+    def __init__(self, k: int) -> None:
+        cvxpy = importlib.import_module("cvxpy")
+        self.failure = cvxpy.error.SolverError
+        self.weights = cvxpy.Variable(k, nonneg=True)
+        self.last = cvxpy.Parameter(k, value=np.ones(k))
+        self.gram = cvxpy.Parameter((k, k), value=np.eye(k))
+        self.size = cvxpy.Parameter(1, value=np.ones(1))
+        products = self.gram @ self.weights
+        slope = 1.0 / self.last + (1.0 / (self.gram @ self.last)) @ self.gram
+        self.problem = cvxpy.Problem(
+            cvxpy.Minimize(cvxpy.sum(products) + slope @ (self.weights - self.last) / self.size),
+            [
+                -cvxpy.log(self.weights[task] * self.size) - cvxpy.log(products[task]) <= 0.0
+                for task in range(k)
+            ],
+        )
+
+
+_sequence = functools.cache(_Sequence)
+
+
 def nash_by_cvxpy(gram: Array, steps: int = 20) -> Array:
     """Nash-MTL's usual solver: a sequence of convex problems around the last weights.
 
-    ``min Σ_i (G w)_i + ∇φ(w_last)'w`` subject to ``log w_i + log (G w)_i >= 0``, with
-    ``φ = Σ_i log w_i + log (G w)_i``, on the Gram matrix over its Frobenius norm.
+    With the stopping rules and the 20 problems of the published code, from weights of 1 as in its
+    first step. That names ECOS as the solver; here it is cvxpy's own choice.
     """
-    cvxpy = importlib.import_module("cvxpy")
-    k = len(gram)
+    sequence = _sequence(len(gram))
     size = np.linalg.norm(gram)
     scaled = gram / size
-    weights, slope = cvxpy.Variable(k, nonneg=True), cvxpy.Parameter(k)
-    products = scaled @ weights
-    problem = cvxpy.Problem(
-        cvxpy.Minimize(cvxpy.sum(products) + slope @ weights),
-        [cvxpy.log(weights) + cvxpy.log(products) >= 0.0],
-    )
-    last = np.ones(k)
+    sequence.gram.value, sequence.size.value = scaled, np.array([size])
+    weights: Array = np.ones(len(gram))
     for _ in range(steps):
-        slope.value = 1.0 / last + scaled @ (1.0 / (scaled @ last))
+        sequence.weights.value = sequence.last.value = weights
         try:
-            problem.solve(warm_start=True)
-        except cvxpy.error.SolverError:
+            sequence.problem.solve(warm_start=True)
+        except sequence.failure:
             break
-        if weights.value is None or not np.isfinite(weights.value).all():
+        found = sequence.weights.value
+        if found is None:
             break
-        moved = np.linalg.norm(weights.value - last)
-        last = weights.value
-        if moved < 1e-6:
+        if (
+            np.linalg.norm(scaled @ weights - 1.0 / (weights + 1e-10)) < 1e-3
+            or np.linalg.norm(found - weights) < 1e-6
+        ):
             break
-    scaled_back: Array = last / np.sqrt(size)
-    return scaled_back
+        weights = found
+    return weights
 
 
 def root_of(gram: Array) -> Array:

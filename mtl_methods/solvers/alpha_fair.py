@@ -93,9 +93,10 @@ def solve_alpha_fair(
     length: v is linear in the step where it grows, σ where v falls. Once all of C v is positive
     and near σ, the step is Newton's for ``log(C v) = log σ``, which is exact for orthogonal
     gradients. The first guess is the solution for orthogonal gradients; where it is far off, every
-    weight first moves by itself towards its own equation. From the ninth step on, which few problems need, steps are halved until F falls.
-    An iterate that is far too small is first brought to the least F on its ray, ``t v`` with
-    ``t^(1+p) = v'σ / v'C v``: gradients that nearly cancel ask for long weights.
+    weight first moves by itself towards its own equation. From the ninth step on, which few
+    problems need, steps are halved until F falls. An iterate that is far too small is first
+    brought to the least F on its ray, ``t v`` with ``t^(1+p) = v'σ / v'C v``: gradients that
+    nearly cancel ask for long weights.
 
     Whether a solution exists is decided by the minimum-norm point of the hull of the unit
     gradients, not by failing to converge: at once from the solution itself, which bounds that
