@@ -127,18 +127,16 @@ def backward_weighted(
     """
     if inputs is not None and not inputs:
         return
-    kept = [
-        (loss, coefficient)
-        for loss, coefficient in zip(losses, coefficients, strict=True)
-        if coefficient != 0.0 and loss.requires_grad
-    ]
-    if not kept:
-        return
-    roots, seeds = one_root(
-        [loss for loss, _ in kept],
-        [coefficient for _, coefficient in kept],
-        joined if len(kept) == len(losses) else None,
-    )
+    if joined is None or 0.0 in coefficients:
+        kept = [
+            (loss, coefficient)
+            for loss, coefficient in zip(losses, coefficients, strict=True)
+            if coefficient != 0.0 and loss.requires_grad
+        ]
+        if not kept:
+            return
+        losses, coefficients, joined = *zip(*kept, strict=True), None
+    roots, seeds = one_root(losses, coefficients, joined)
     torch.autograd.backward(
         roots,
         seeds,
@@ -198,7 +196,7 @@ def backward_two_ways(
         heads: The heads; ``None`` for every other leaf.
         joined: The losses as one vector with its graph, if there is one.
     """
-    if list(shared_factors) == list(head_factors):
+    if shared_factors is head_factors or list(shared_factors) == list(head_factors):
         both = None if heads is None else {id(leaf): leaf for leaf in (*shared, *heads)}
         leaves = None if both is None else list(both.values())
         backward_weighted(losses, shared_factors, leaves, joined=joined)

@@ -14,6 +14,7 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
+from mtl_methods.core.plain_numbers import softmax
 
 __all__ = ["DWA"]
 
@@ -123,12 +124,9 @@ class DWA(LossWeighting):
         rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
         if self.level == "iterations":
             self._append(rows, np.array(inputs.numbers))
-        ratios = self._ratios(rows)
-        largest = max(ratios)
-        powers = [math.exp((ratio - largest) / self.temperature) for ratio in ratios]
-        total = len(powers) if self.weight_sum == "tasks" else 1
-        factor = total / math.fsum(powers)
-        return torch.tensor([power * factor for power in powers], dtype=torch.float64)
+        shares = softmax([ratio / self.temperature for ratio in self._ratios(rows)])
+        total = len(shares) if self.weight_sum == "tasks" else 1
+        return torch.tensor([total * share for share in shares], dtype=torch.float64)
 
     def end_epoch(
         self,

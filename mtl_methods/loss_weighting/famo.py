@@ -13,6 +13,7 @@ from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.inputs import joined_losses, loss_numbers
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.core.plain_numbers import softmax
 from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 
 __all__ = ["FAMO"]
@@ -126,7 +127,7 @@ class FAMO(LossWeighting):
             logits = [logits[k] for k in inputs.index.tolist()]
         # z_k / D_k over its sum, also where 1 / D_k is beyond the range of numbers
         scores = [logit - logs[task] for logit, task in zip(logits, inputs.tasks, strict=True)]
-        return torch.tensor(_softmax(scores), dtype=torch.float64)
+        return torch.tensor(softmax(scores), dtype=torch.float64)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Moves the logits by the losses of the same batch after the optimiser's step.
@@ -164,7 +165,7 @@ class FAMO(LossWeighting):
         logits, first, second, updates = state.values()
         tasks = [self.tasks[k] for k in rows]
         change = [before[task] - logs[task] for task in tasks]
-        shares = _softmax([logits[k] for k in rows])
+        shares = softmax([logits[k] for k in rows])
         mean = math.fsum(z * c for z, c in zip(shares, change, strict=True))
         for k, share, moved in zip(rows, shares, change, strict=True):
             gradient = share * (moved - mean) + self.gamma * logits[k]
@@ -178,10 +179,3 @@ class FAMO(LossWeighting):
             logits[k] -= self.w_lr * first[k] / (1.0 - _BETA_1 ** updates[k]) / root
         for key, numbers in state.items():
             self.state[key] = torch.tensor(numbers, dtype=torch.float64)
-
-
-def _softmax(logits: Sequence[float]) -> list[float]:
-    largest = max(logits)
-    powers = [math.exp(logit - largest) for logit in logits]
-    total = math.fsum(powers)
-    return [power / total for power in powers]

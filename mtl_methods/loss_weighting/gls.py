@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.positive import loss_floor_option, losses_above_floor
+from mtl_methods.core.plain_numbers import exponential
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 
 __all__ = ["GLS"]
 
@@ -45,5 +47,8 @@ class GLS(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``GM / (K (l_k - loss_floor))``, shape (K,)."""
-        logs = losses_above_floor(self.name, inputs, self.loss_floor).log()
-        return torch.exp(logs.mean() - logs) / len(inputs.tasks)
+        distances = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
+        logs = [math.log(distance) for distance in distances]
+        mean, count = math.fsum(logs) / len(logs), len(logs)
+        coefficients = [exponential(mean - log) / count for log in logs]
+        return torch.tensor(coefficients, dtype=torch.float64)

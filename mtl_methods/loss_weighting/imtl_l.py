@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.plain_numbers import add_own_gradient, exponential, read_own
 
 __all__ = ["IMTLL"]
 
@@ -60,14 +60,7 @@ class IMTLL(LossWeighting):
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``exp(s_k)``, shape (K,); the s_k get ``exp(s_k) l_k - 1``."""
         own: nn.Parameter = self.own.log_scale  # type: ignore[assignment]
-        log_scale = own.detach().to("cpu", torch.float64)
-        everything = inputs.tasks == self.tasks
-        if not everything:
-            log_scale = log_scale[inputs.index]
-        coefficients = torch.exp(log_scale)
-        gradient = coefficients * inputs.values - 1.0
-        if not everything:
-            zeros = torch.zeros(len(self.tasks), dtype=torch.float64)
-            gradient = zeros.index_copy_(0, inputs.index, gradient)
-        accumulate([own], [gradient.to(own.device, own.dtype)], inputs.grad_scale, owned=True)
-        return coefficients
+        coefficients = [exponential(number) for number in read_own(own, inputs)]
+        gradient = [c * loss - 1.0 for c, loss in zip(coefficients, inputs.numbers, strict=True)]
+        add_own_gradient(own, inputs, gradient)
+        return torch.tensor(coefficients, dtype=torch.float64)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.lower_level import LowerLevel
 from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.core.plain_numbers import add_own_gradient, read_own, softmax
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import (
     ConfigurationError,
@@ -23,8 +24,6 @@ from mtl_methods.errors import (
 )
 
 __all__ = ["LDCMTL"]
-
-Array = NDArray[np.float64]
 
 
 class LDCMTL(LossWeighting):
@@ -208,62 +207,100 @@ class LDCMTL(LossWeighting):
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """The derivative of the objective by each loss, shape (K,)."""
+        values, slopes = self._normalised(inputs)
+        by = self._by_features if self.router == "features" else self._by_free_weights
+        by_loss = by(inputs, values)
+        coefficients = [d * slope for d, slope in zip(by_loss, slopes, strict=True)]
+        return torch.tensor(coefficients, dtype=torch.float64)
+
+    def _by_free_weights(self, inputs: StepInputs, values: Sequence[float]) -> list[float]:
+        """The derivative by normalised losses; that by the weights goes to their gradient."""
+        own: nn.Parameter = self.own.routing  # type: ignore[assignment]
+        scores = read_own(own, inputs)
+        if self.router == "softmax":
+            sigma = softmax(scores)
+            by_loss, by_sigma = self._derivatives(inputs, sigma, values)
+            mean = math.fsum(s * d for s, d in zip(sigma, by_sigma, strict=True))
+            by_scores = [s * (d - mean) for s, d in zip(sigma, by_sigma, strict=True)]
+        else:
+            cut = self.router == "sigmoid_relu"
+            sigma = [_sigmoid(max(score, 0.0) if cut else score) for score in scores]
+            by_loss, by_sigma = self._derivatives(inputs, sigma, values)
+            by_scores = [s * (1.0 - s) * d for s, d in zip(sigma, by_sigma, strict=True)]
+            if cut:
+                pairs = zip(scores, by_scores, strict=True)
+                by_scores = [slope if score > 0.0 else 0.0 for score, slope in pairs]
+        add_own_gradient(own, inputs, by_scores)
+        return by_loss
+
+    def _by_features(self, inputs: StepInputs, values: Sequence[float]) -> list[float]:
+        """The same with a network on the shared features: sigma is the mean of its softmax."""
+        features = self._require(inputs.features, "features= (router is 'features')")[0]
         own = list(self.own.parameters())
         with torch.enable_grad(), without_autocast(own[0].device.type):
-            scores = self._scores(inputs, own[0].dtype)
-        raw = scores.detach().to("cpu", torch.float64).numpy()
-        shares, sigma = self._routed(raw)
-        kept = np.clip(sigma, self.clamp, 1.0 - self.clamp) if self.clamp else sigma
-        values, slopes = self._normalised(inputs)
-        by_loss, by_sigma = self._derivatives(kept, values)
-        if self.loop == "double":
-            by_sigma -= self._optimum_term(inputs, kept)
-        if kept is not sigma:
-            by_sigma = np.where(kept == sigma, by_sigma, 0.0)
-        by_scores = self._through_router(raw, shares, by_sigma)
-        gradient = torch.as_tensor(by_scores, dtype=own[0].dtype, device=own[0].device)
-        if scores is not own[0]:
-            gradients = torch.autograd.grad(scores, own, gradient)
-        else:
-            gradients = (gradient,)
-        accumulate(own, gradients, inputs.grad_scale, owned=scores is own[0])
-        return torch.from_numpy(by_loss * slopes)
+            features = features.detach().to(own[0].dtype)
+            if features.dim() > 2:
+                features = features.flatten(2).mean(2)
+            scores: Tensor = self.own.router(features)  # type: ignore[operator]
+            if inputs.tasks != self.tasks:
+                scores = scores[:, inputs.index.to(scores.device)]
+            shares = torch.softmax(scores.to(torch.float64), 1)
+            sigma = shares.mean(0)
+        by_loss, by_sigma = self._derivatives(inputs, sigma.tolist(), values)
+        gradient = torch.tensor(by_sigma, dtype=sigma.dtype, device=sigma.device)
+        accumulate(own, torch.autograd.grad(sigma, own, gradient), inputs.grad_scale)
+        return by_loss
 
-    def _derivatives(self, sigma: Array, values: Array) -> tuple[Array, Array]:
+    def _derivatives(
+        self, inputs: StepInputs, sigma: Sequence[float], values: Sequence[float]
+    ) -> tuple[list[float], list[float]]:
         """Derivatives of ``discrepancy * f + penalty * g`` by normalised losses and by sigma.
 
         Args:
-            sigma: Routed weights, shape (K,).
-            values: Normalised losses, shape (K,).
+            inputs: The step.
+            sigma: Routed weights, K numbers.
+            values: Normalised losses, K numbers.
 
         Returns:
-            Two arrays of shape (K,).
+            Two lists of K numbers.
         """
-        parts = sigma * values if self.tau == "sigma" else values
-        signs = np.zeros(len(parts) + 1)
-        np.sign(parts[:-1] - parts[1:], out=signs[1:-1])
-        by_parts = self.discrepancy * (signs[1:] - signs[:-1])
-        by_loss = sigma * (self.penalty / self._divisor(sigma))
-        by_sigma = self._sum_by_sigma(sigma, values)
-        if self.tau == "one":
-            return by_loss + by_parts, by_sigma
-        return by_loss + by_parts * sigma, by_sigma + by_parts * values
+        low = self.clamp
+        kept = [min(max(s, low), 1.0 - low) for s in sigma] if low else sigma
+        scaled = self.tau == "sigma"
+        parts = [s * v for s, v in zip(kept, values, strict=True)] if scaled else values
+        signs = [0, *((a > b) - (a < b) for a, b in itertools.pairwise(parts)), 0]
+        by_parts = [self.discrepancy * (b - a) for a, b in itertools.pairwise(signs)]
+        factor = self.penalty / self._divisor(kept)
+        by_loss = [factor * s for s in kept]
+        by_sigma = self._sum_by_sigma(kept, values)
+        if self.loop == "double":
+            optimum = self._optimum_term(inputs, kept)
+            by_sigma = [d - o for d, o in zip(by_sigma, optimum, strict=True)]
+        if scaled:
+            by_sigma = [d + p * v for d, p, v in zip(by_sigma, by_parts, values, strict=True)]
+            by_parts = [p * s for p, s in zip(by_parts, kept, strict=True)]
+        if low:  # where sigma is cut it does not move
+            by_sigma = [d if k == s else 0.0 for d, k, s in zip(by_sigma, kept, sigma, strict=True)]
+        return [d + p for d, p in zip(by_loss, by_parts, strict=True)], by_sigma
 
-    def _divisor(self, sigma: Array) -> float:
-        return 1.0 if self.divide_by_sum == "no" else float(sigma.sum())
+    def _divisor(self, sigma: Sequence[float]) -> float:
+        return 1.0 if self.divide_by_sum == "no" else math.fsum(sigma)
 
-    def _sum_by_sigma(self, sigma: Array, values: Array) -> Array:
-        """The derivative of ``penalty * g`` by sigma, shape (K,)."""
+    def _sum_by_sigma(self, sigma: Sequence[float], values: Sequence[float]) -> list[float]:
+        """The derivative of ``penalty * g`` by sigma, K numbers."""
         divisor = self._divisor(sigma)
+        shift = 0.0
         if self.divide_by_sum == "yes":
-            values = values - float(sigma @ values) / divisor
-        return values * (self.penalty / divisor)
+            shift = math.fsum(s * v for s, v in zip(sigma, values, strict=True)) / divisor
+        factor = self.penalty / divisor
+        return [factor * (value - shift) for value in values]
 
-    def _optimum_term(self, inputs: StepInputs, sigma: Array) -> Array:
+    def _optimum_term(self, inputs: StepInputs, sigma: Sequence[float]) -> list[float]:
         """The derivative of ``penalty * g*`` by sigma, shape (K,); 0 if the look-ahead diverges."""
         level = LowerLevel.of_step(self, inputs, self.inner_lr)
-        factors = torch.from_numpy(self.penalty * sigma / self._divisor(sigma))
-        first = torch.from_numpy(self._initial(inputs))
+        factor = self.penalty / self._divisor(sigma)
+        factors = torch.tensor([factor * s for s in sigma], dtype=torch.float64)
+        first = torch.tensor(self._initial(inputs), dtype=torch.float64)
 
         def normalised(losses: Tensor) -> Tensor:
             ratio = losses / first.to(losses)
@@ -276,75 +313,44 @@ class LDCMTL(LossWeighting):
             with torch.enable_grad(), without_autocast(inputs.losses[0].device.type):
                 ahead = level.descend(objective, self.inner_steps)
                 losses = level.training_losses(ahead)
-            values: Array = normalised(losses.detach()).to("cpu", torch.float64).numpy()
+            values: list[float] = normalised(losses.detach()).tolist()
         except NonFiniteLossError:
-            values = np.full(len(sigma), np.nan)
-        if not np.isfinite(values).all():
+            values = [math.nan]
+        if not all(map(math.isfinite, values)):
             self._event(
                 "look_ahead_diverged",
                 "the descent towards the lower-level optimum diverged; this step is a single loop",
             )
-            return np.zeros(len(sigma))
+            return [0.0] * len(sigma)
         return self._sum_by_sigma(sigma, values)
 
-    def _scores(self, inputs: StepInputs, dtype: torch.dtype) -> Tensor:
-        """What goes into softmax or sigmoid for the present tasks: shape (K,) or (B, K)."""
-        scores: Tensor
-        if self.router == "features":
-            features = self._require(inputs.features, "features= (router is 'features')")[0]
-            features = features.detach().to(dtype)
-            if features.dim() > 2:
-                features = features.flatten(2).mean(2)
-            scores = self.own.router(features)  # type: ignore[operator]
-        else:
-            scores = self.own.routing  # type: ignore[assignment]
-        if inputs.tasks == self.tasks:
-            return scores
-        return scores[..., inputs.index.to(scores.device)]
-
-    def _routed(self, scores: Array) -> tuple[Array, Array]:
-        """Softmax or sigmoid of the scores, in their shape, and ``sigma``, shape (K,)."""
-        if self.router in ("softmax", "features"):
-            shares = _softmax(scores)
-            return shares, shares.mean(0) if self.router == "features" else shares
-        shares = _sigmoid(np.maximum(scores, 0.0) if self.router == "sigmoid_relu" else scores)
-        return shares, shares
-
-    def _through_router(self, scores: Array, shares: Array, by_sigma: Array) -> Array:
-        """The derivative by the scores, in their shape."""
-        if self.router in ("softmax", "features"):
-            centred = by_sigma - (shares * by_sigma).sum(-1, keepdims=True)
-            by_scores: Array = shares * centred
-            return by_scores / len(scores) if self.router == "features" else by_scores
-        slope: Array = by_sigma * shares * (1.0 - shares)
-        return np.where(scores > 0.0, slope, 0.0) if self.router == "sigmoid_relu" else slope
-
-    def _normalised(self, inputs: StepInputs) -> tuple[Array, Array | float]:
-        """Normalised losses and their derivatives by the losses."""
-        values: Array = np.array(inputs.numbers)
+    def _normalised(self, inputs: StepInputs) -> tuple[Sequence[float], list[float]]:
+        """Normalised losses and their derivatives by the losses, K numbers each."""
+        values = inputs.numbers
         if self.normalisation == "none":
-            return values, 1.0
+            return values, [1.0] * len(values)
         known: dict[str, float] = self.state["initial"]
-        for task, value in zip(inputs.tasks, inputs.numbers, strict=True):
+        for task, value in zip(inputs.tasks, values, strict=True):
             if value <= 0.0 and (task not in known or self.normalisation == "log"):
                 raise TaskError(
                     f"ldc_mtl: the loss of task {task!r} is {value:g}, normalisation="
                     f"{self.normalisation!r} takes only losses > 0; use normalisation='none'"
                 )
-        for task, value in zip(inputs.tasks, inputs.numbers, strict=True):
+        for task, value in zip(inputs.tasks, values, strict=True):
             known.setdefault(task, value)
         first = self._initial(inputs)
+        ratios = [value / initial for value, initial in zip(values, first, strict=True)]
         if self.normalisation == "log":
-            return np.log(values / first), 1.0 / values
-        return values / first, 1.0 / first
+            return [math.log(ratio) for ratio in ratios], [1.0 / value for value in values]
+        return ratios, [1.0 / initial for initial in first]
 
-    def _initial(self, inputs: StepInputs) -> Array:
-        """What the losses are divided by, shape (K,)."""
+    def _initial(self, inputs: StepInputs) -> list[float]:
+        """What the losses are divided by, K numbers."""
         if self.normalisation == "none":
-            return np.ones(len(inputs.tasks))
+            return [1.0] * len(inputs.tasks)
         known: dict[str, float] = self.state["initial"]
-        first = np.array([known[task] for task in inputs.tasks])
-        return first / min(known.values()) if self.normalisation == "rescaled_min" else first
+        least = min(known.values()) if self.normalisation == "rescaled_min" else 1.0
+        return [known[task] / least for task in inputs.tasks]
 
     def end_epoch(
         self,
@@ -359,12 +365,5 @@ class LDCMTL(LossWeighting):
             self.state["initial"] = {}
 
 
-def _softmax(scores: Array) -> Array:
-    powers = np.exp(scores - scores.max(-1, keepdims=True))
-    shares: Array = powers / powers.sum(-1, keepdims=True)
-    return shares
-
-
-def _sigmoid(scores: Array) -> Array:
-    result: Array = 0.5 * (1.0 + np.tanh(0.5 * scores))
-    return result
+def _sigmoid(score: float) -> float:
+    return 0.5 * (1.0 + math.tanh(0.5 * score))

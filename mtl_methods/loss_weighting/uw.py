@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.plain_numbers import add_own_gradient, exponential, read_own
 
 __all__ = ["UW"]
 
@@ -61,15 +61,7 @@ class UW(LossWeighting):
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """``exp(-s_k) / 2``, shape (K,); the s_k get ``(1 - exp(-s_k) l_k) / 2``."""
         own: nn.Parameter = self.own.log_variance  # type: ignore[assignment]
-        log_variance = own.detach().to("cpu", torch.float64)
-        everything = inputs.tasks == self.tasks
-        if not everything:
-            log_variance = log_variance[inputs.index]
-        coefficients = torch.exp(-log_variance) * 0.5
-        gradient = 0.5 - coefficients * inputs.values
-        if not everything:
-            gradient = torch.zeros(len(self.tasks), dtype=torch.float64).index_copy_(
-                0, inputs.index, gradient
-            )
-        accumulate([own], [gradient.to(own.device, own.dtype)], inputs.grad_scale, owned=True)
-        return coefficients
+        coefficients = [0.5 * exponential(-number) for number in read_own(own, inputs)]
+        gradient = [0.5 - c * loss for c, loss in zip(coefficients, inputs.numbers, strict=True)]
+        add_own_gradient(own, inputs, gradient)
+        return torch.tensor(coefficients, dtype=torch.float64)
