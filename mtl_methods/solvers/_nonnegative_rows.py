@@ -144,6 +144,8 @@ def minimise_nonnegative_rows(
                 exchange > 1 and rows.numbers.size == before
             ):
                 break
+        if rows.numbers.size <= _REST:
+            break
     for position, row in enumerate(rows.numbers.tolist()):
         minimum = active_set(
             matrix,
@@ -182,7 +184,8 @@ def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:
     bound = np.abs(target).sum(axis=1)
     bound += rows.sizes
     bound *= _ROUNDED
-    wrong = np.where(free, np.abs(slope), -slope) > bound[:, None]
+    wrong = np.abs(slope) > bound[:, None]
+    wrong &= free | (slope < 0.0)
     wrong |= target < 0.0
     found[rows.numbers] = target
     (left,) = wrong.any(axis=1).nonzero()
@@ -212,8 +215,9 @@ def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
                 solved, _ = solve_definite(block, right[members].take(index, 1).T)
                 found[np.ix_(members, index)] = solved.T
         return found
-    columns, values = free.nonzero()[1], right[free]
-    ends = free.sum(axis=1).cumsum().tolist()
+    places = free.ravel().nonzero()[0]
+    columns, values = places % size, right.ravel().take(places)
+    ends = places.searchsorted(np.arange(size, size * (count + 1), size)).tolist()
     parts, begin = [], 0
     for end in ends:
         if end > begin:
@@ -222,5 +226,5 @@ def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
             parts.append(solve_definite(block, values[begin:end])[0])
         begin = end
     if parts:
-        found[free] = np.concatenate(parts)
+        found.ravel()[places] = np.concatenate(parts)
     return found

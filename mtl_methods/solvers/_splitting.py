@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -81,9 +82,15 @@ def split(
         np.abs(state, out=size_of)
         dgemm(1.0, turn, columns_of, 1.0 - 0.5 * _RELAXATION, columns, 0, 0, 1)  # into state
         state += constant
-    points, slopes = np.maximum(state, 0.0), np.minimum(state, 0.0)
-    moved = float(np.linalg.norm(points - np.maximum(last, 0.0)))
-    turned = float(np.linalg.norm(slopes - np.minimum(last, 0.0)))
-    ratio = turned / moved if moved > 0.0 and turned > 0.0 else 1.0
+    points = np.maximum(state, 0.0)
+    slopes = state - points
+    state -= last
+    last = np.maximum(last, 0.0, out=last)
+    last -= points
+    state += last  # of state and last, what is left are the changes of slopes and points
+    moved, turned = (float(np.vdot(change, change)) for change in (last, state))
+    ratio = math.sqrt(turned / moved) if moved > 0.0 and turned > 0.0 else 1.0
     change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
-    return Splitting(points + slopes / change, penalty * change, change == ratio)
+    slopes /= change
+    slopes += points
+    return Splitting(slopes, penalty * change, change == ratio)

@@ -100,6 +100,23 @@ def test_many_tasks_in_few_dimensions_share_their_solution(rank, decades):
     assert (sizes <= 1e4 * lengths).all()
 
 
+@pytest.mark.parametrize("rank", [14, 16, 18, 20, 22, 25])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("signs", ["identity", "positive", "mixed"])
+def test_cones_that_hardly_open_or_do_not(rank, seed, signs):
+    generator = np.random.default_rng([rank, seed])
+    rows = generator.normal(size=(40, rank))
+    lower = {
+        "identity": np.eye(40),
+        "positive": generator.uniform(size=(30, 40)),
+        "mixed": generator.normal(size=(30, 40)),
+    }[signs]
+    solution = solve_cone_projection(gram_of(rows), lower)
+    assert solution.status == "converged"
+    for bound, weights in zip(lower, solution.weights, strict=True):
+        assert_projected(rows, bound, weights)
+
+
 @pytest.mark.parametrize("regime", [*REGIMES, "opposing"])
 @pytest.mark.parametrize("rank", [5, 20, 22, 30, 84])
 def test_float32_gradients_of_any_rank(regime, rank):
