@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpstrf
 
-from mtl_methods.solvers._gram import EPSILON, Vector, solve_definite
+from mtl_methods.solvers._gram import EPSILON, Vector, largest, least, solve_definite
 from mtl_methods.solvers._splitting import PENALTY, split
 
 __all__ = [
@@ -286,9 +286,10 @@ def active_set(
     while iterations < 10 * size + 20:
         tolerance = limit * (float(point.sum()) + scale)
         inner = slope.take(index)
-        rest = float(np.abs(inner).max()) if index.size else 0.0
+        rest = max(largest(inner), -least(inner)) if index.size else 0.0
         if rest <= tolerance or stalled > 3:
-            descent = np.where(free, 0.0, -slope)
+            descent = -slope
+            descent[index] = 0.0
             if barred:
                 descent[barred] = 0.0
             entered = int(descent.argmax())
@@ -306,11 +307,11 @@ def active_set(
             proximity *= 100.0
             continue
         moved = current - change
-        falling = moved < 0.0
-        if falling.any():
+        if least(moved) < 0.0:
+            falling = moved < 0.0
             step = float((current[falling] / change[falling]).min())
             moved = current - step * change
-            moved[moved <= _DUST * float(moved.max())] = 0.0
+            moved[moved <= _DUST * largest(moved)] = 0.0
             point[index] = moved
             free[index] = moved > 0.0
             (index,) = free.nonzero()
@@ -323,5 +324,5 @@ def active_set(
             point[index] = moved
             barred = []
             stalled += 1
-        slope = matrix @ point - linear
+        slope = matrix.dot(point) - linear
     return NonnegativeMinimum(point, slope, free, iterations)
