@@ -29,7 +29,7 @@ _REGULAR = 1e-9
 _COARSE = 64.0
 """Multiple of the precision below which a pivot may be noise."""
 
-_STEPS_REGULAR: tuple[int, ...] = (8, 8, 8, 64)
+_STEPS_REGULAR: tuple[int, ...] = (8, 8, 48)
 """Splitting steps of the rounds for independent gradients."""
 
 _STEPS_DEPENDENT: tuple[int, ...] = (16, 16, 24, 32, 48)
@@ -131,7 +131,10 @@ def minimise_nonnegative_rows(
         rows.state, penalty, settled = split(matrix, rows.linear, state, steps, penalty)
         rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
         last = number == len(rounds) - 1
-        if not last and (not settled or (pivots is None and not number)):
+        if not number:
+            fitted = settled and pivots is not None
+        # After steps with a penalty that did not fit, the supports are not worth trying.
+        if not last and not (settled and (fitted or (number and pivots is None))):
             continue
         for exchange in range(_EXCHANGES):
             before = rows.numbers.size
