@@ -180,7 +180,7 @@ def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
 
 
 def loss_numbers(
-    name: str, tasks: Sequence[str], terms: Sequence[Tensor], joined: Tensor | None
+    name: str, tasks: Sequence[str], terms: Sequence[Tensor], joined: Tensor | None = None
 ) -> list[float]:
     """The values of losses, K numbers.
 
@@ -188,18 +188,17 @@ def loss_numbers(
         name: Whose losses they are, for errors.
         tasks: The K tasks.
         terms: Their K scalar losses.
-        joined: The same as one vector, if :func:`joined_losses` made one.
+        joined: The same as one vector, if there is one.
 
     Raises:
         TaskError: If one is no real scalar tensor.
         NonFiniteLossError: If one is NaN or infinite.
     """
-    numbers: list[float]
     if joined is None:
         _check_scalars(name, tasks, terms)
-        numbers = [float(loss.detach()) for loss in terms]
-    else:
-        numbers = joined.tolist()
+        if any(loss.device.type != "cpu" for loss in terms):
+            joined = joined_losses(terms)  # one transfer instead of K
+    numbers = [loss.item() for loss in terms] if joined is None else joined.tolist()
     if not all(map(math.isfinite, numbers)):
         task, value = next(
             pair for pair in zip(tasks, numbers, strict=True) if not math.isfinite(pair[1])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
-from mtl_methods.core.inputs import joined_losses, loss_numbers
+from mtl_methods.core.inputs import loss_numbers
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.core.plain_numbers import softmax
@@ -101,12 +101,8 @@ class FAMO(LossWeighting):
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:
-        zeros = torch.zeros(len(self.tasks), dtype=torch.float64)
         self.state = {
-            "logits": zeros,
-            "first_moment": zeros.clone(),
-            "second_moment": zeros.clone(),
-            "updates": zeros.clone(),
+            **{key: [0.0] * len(self.tasks) for key in _MOVING},
             "pending": {},  # task -> log D before the step that is still to be judged
         }
 
@@ -122,7 +118,7 @@ class FAMO(LossWeighting):
                     "the logits did not move because after_step was not called",
                 )
         self.state["pending"] = logs
-        logits = self.state["logits"].tolist()
+        logits: list[float] = self.state["logits"]
         if inputs.tasks != self.tasks:
             logits = [logits[k] for k in inputs.index.tolist()]
         # z_k / D_k over its sum, also where 1 / D_k is beyond the range of numbers
@@ -146,7 +142,7 @@ class FAMO(LossWeighting):
             self.state["pending"] = {}
             return
         terms = [losses[task] for task in tasks]
-        values = loss_numbers(self.name, tasks, terms, joined_losses(terms))
+        values = loss_numbers(self.name, tasks, terms)
         self._judge(self._logs(tasks, values))
 
     def _logs(self, tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
@@ -155,14 +151,13 @@ class FAMO(LossWeighting):
         return dict(zip(tasks, map(math.log, distances), strict=True))
 
     def _judge(self, logs: Mapping[str, float]) -> None:
-        """Moves the logits; plain numbers, since arrays of a few tasks cost more than they save."""
+        """Moves the logits."""
         before: dict[str, float] = self.state["pending"]
         self.state["pending"] = {}
         rows = [k for k, task in enumerate(self.tasks) if task in before and task in logs]
         if not rows:
             return
-        state = {key: self.state[key].tolist() for key in _MOVING}
-        logits, first, second, updates = state.values()
+        logits, first, second, updates = (self.state[key] for key in _MOVING)
         tasks = [self.tasks[k] for k in rows]
         change = [before[task] - logs[task] for task in tasks]
         shares = softmax([logits[k] for k in rows])
@@ -177,5 +172,3 @@ class FAMO(LossWeighting):
             second[k] = _BETA_2 * second[k] + (1.0 - _BETA_2) * gradient * gradient
             root = math.sqrt(second[k] / (1.0 - _BETA_2 ** updates[k])) + _ADAM_EPSILON
             logits[k] -= self.w_lr * first[k] / (1.0 - _BETA_1 ** updates[k]) / root
-        for key, numbers in state.items():
-            self.state[key] = torch.tensor(numbers, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -24,62 +25,77 @@ _LARGEST = 700.0
 """Logarithm of the largest weight."""
 
 
-def cluster_1d(points: NDArray[np.float64], groups: int) -> NDArray[np.int64]:
+def cluster_1d(points: Sequence[float], groups: int) -> list[int]:
     """Splits numbers into groups of least sum of squared distances to the group means, exactly.
 
     One-dimensional k-means has an optimum whose groups are intervals of the sorted numbers, found
-    by dynamic programming over the last interval's start, in O(groups * n^2).
+    by dynamic programming over the last interval's start: in O(n) for two groups after sorting, in
+    O(groups * n^2) for more.
 
     Args:
-        points: Shape (n,), finite.
+        points: n finite numbers.
         groups: Number of groups, at least 1; more than n count as n.
 
     Returns:
-        The group of each number, shape (n,), from 0 for the smallest numbers. With ties the
-        leftmost split is taken.
+        The group of each number, from 0 for the smallest numbers. With ties the leftmost split is
+        taken.
     """
     count = len(points)
-    order = np.argsort(points, kind="stable")
-    labels = np.zeros(count, dtype=np.int64)
+    order = sorted(range(count), key=points.__getitem__)
+    labels = [0] * count
     if groups >= count:
-        labels[order] = np.arange(count)
+        for group, place in enumerate(order):
+            labels[place] = group
         return labels
-    ordered = points[order]
-    spread = ordered[-1] - ordered[0]
+    lowest = points[order[0]]
+    spread = points[order[-1]] - lowest
     if groups == 1 or spread == 0.0:
         return labels
-    scaled = (ordered - ordered.mean()) / spread
-    sums, squares = np.cumsum((scaled, scaled * scaled), axis=1)
+    scaled = [(points[place] - lowest) / spread for place in order]
+    centre = math.fsum(scaled) / count
+    sums = list(itertools.accumulate(x - centre for x in scaled))
+    squares = list(itertools.accumulate((x - centre) * (x - centre) for x in scaled))
     best, starts = _first_intervals(sums, squares, groups - 1)
     # the last group ends with the last number: only its start is to be found
-    left = sums[-1] - sums[:-1]
-    last = np.maximum(squares[-1] - squares[:-1] - left * left / np.arange(count - 1, 0, -1), 0.0)
-    end = int((best[:-1] + last).argmin()) + 1
-    labels[order[end:]] = groups - 1
+    costs = [
+        before + _cost(squares[-1] - square, sums[-1] - total, count - i)
+        for i, (before, square, total) in enumerate(zip(best, squares, sums, strict=True), start=1)
+        if i < count
+    ]
+    end = costs.index(min(costs)) + 1
+    for place in order[end:]:
+        labels[place] = groups - 1
     for group in range(groups - 2, 0, -1):
         start = int(starts[group - 1][end])
-        labels[order[start:end]] = group
+        for place in order[start:end]:
+            labels[place] = group
         end = start
     return labels
 
 
+def _cost(square: float, total: float, size: int) -> float:
+    """Squared distances of numbers to their mean, from the sum of their squares and their sum."""
+    return max(square - total * total / size, 0.0)
+
+
 def _first_intervals(
-    sums: NDArray[np.float64], squares: NDArray[np.float64], groups: int
-) -> tuple[NDArray[np.float64], list[NDArray[np.int64]]]:
+    sums: Sequence[float], squares: Sequence[float], groups: int
+) -> tuple[list[float], list[NDArray[np.int64]]]:
     """Least costs of the first 1, 2, ... n numbers in a number of groups, and where groups start.
 
     Args:
-        sums: Sums of the first 1, 2, ... n numbers, shape (n,).
-        squares: Sums of their squares, shape (n,).
+        sums: Sums of the first 1, 2, ... n numbers.
+        squares: Sums of their squares.
         groups: Number of groups.
 
     Returns:
-        The costs, shape (n,), and for each group but the first where it starts if it ends before
-        the number 0, 1, ... n, each of shape (n + 1,).
+        The n costs, and for each group but the first where it starts if it ends before the number
+        0, 1, ... n, each of shape (n + 1,).
     """
-    count = len(sums)
     if groups == 1:
-        return np.maximum(squares - sums * sums / np.arange(1, count + 1), 0.0), []
+        pairs = zip(squares, sums, strict=True)
+        return [_cost(square, total, i) for i, (square, total) in enumerate(pairs, start=1)], []
+    count = len(sums)
     moments = np.zeros((2, count + 1))
     moments[:, 1:] = sums, squares
     size, empty = _interval_sizes(count)
@@ -91,7 +107,8 @@ def _first_intervals(
         total = best[:, None] + cost
         starts.append(total.argmin(axis=0))
         best = total.min(axis=0)
-    return best[1:], starts
+    ends: list[float] = best[1:].tolist()
+    return ends, starts
 
 
 @cache
@@ -184,9 +201,12 @@ class GO4Align(LossWeighting):
         risks = [math.exp(score) for score in scores]
         if self.num_groups >= len(risks):
             return torch.tensor(risks, dtype=torch.float64)
-        groups = cluster_1d(np.array(risks), self.num_groups)
-        means = np.bincount(groups, weights=risks) / np.bincount(groups)
-        return torch.from_numpy(means[groups])
+        groups = cluster_1d(risks, self.num_groups)
+        sums, sizes = [0.0] * self.num_groups, [0] * self.num_groups
+        for group, risk in zip(groups, risks, strict=True):
+            sums[group] += risk
+            sizes[group] += 1
+        return torch.tensor([sums[g] / sizes[g] for g in groups], dtype=torch.float64)
 
 
 def _log_sum(logs: Sequence[float]) -> float:

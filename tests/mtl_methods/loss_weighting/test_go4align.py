@@ -24,15 +24,17 @@ def test_k_means_equals_enumeration(groups):
     for _ in range(10):
         points = generator.lognormal(size=7)
         least = min(spread(points, labels) for labels in itertools.product(range(groups), repeat=7))
-        assert spread(points, tuple(cluster_1d(points, groups))) == pytest.approx(least, abs=1e-12)
+        assert spread(points, tuple(cluster_1d(points.tolist(), groups))) == pytest.approx(
+            least, abs=1e-12
+        )
 
 
 def test_k_means_groups_rise_and_are_all_used():
-    labels = cluster_1d(np.array([3.0, 1.0, 2.0, 1.0]), 4)
+    labels = cluster_1d([3.0, 1.0, 2.0, 1.0], 4)
     assert sorted(labels) == [0, 1, 2, 3]
-    assert cluster_1d(np.array([5.0, 5.0]), 1).tolist() == [0, 0]
-    assert cluster_1d(np.array([10.0, 0.0, 9.0, 1.0]), 2).tolist() == [1, 0, 1, 0]
-    assert cluster_1d(np.array([1e24, 1.0, 4e24]), 2).tolist() == [0, 0, 1]
+    assert cluster_1d([5.0, 5.0], 1) == [0, 0]
+    assert cluster_1d([10.0, 0.0, 9.0, 1.0], 2) == [1, 0, 1, 0]
+    assert cluster_1d([1e24, 1.0, 4e24], 2) == [0, 0, 1]
 
 
 def test_one_group_is_the_mean_weight(step):
