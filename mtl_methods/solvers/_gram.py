@@ -50,8 +50,7 @@ def checked_gram(gram: ArrayLike) -> Vector:
         raise ConfigurationError(
             f"a Gram matrix must have shape (K, K) with K >= 1, but this one has shape {shape}"
         )
-    # A finite sum of magnitudes settles it for all but huge entries, at a fraction of the price.
-    if not math.isfinite(dasum(matrix.ravel())) and not np.isfinite(matrix).all():
+    if not _finite(matrix):
         raise SolverError("the Gram matrix has an entry that is NaN or infinite")
     mirrored = matrix.T
     if matrix.tobytes() != mirrored.tobytes():  # equal bits, in half the time of equal numbers
@@ -83,9 +82,15 @@ def checked_vector(vector: ArrayLike, size: int, name: str) -> Vector:
         raise ConfigurationError(
             f"{name} must have shape ({size},) like the Gram matrix, but has shape {values.shape}"
         )
-    if not np.isfinite(values).all():
+    if not _finite(values):
         raise SolverError(f"{name} has an entry that is NaN or infinite")
     return values
+
+
+def _finite(values: Vector) -> bool:
+    """Whether every entry is finite."""
+    # A finite sum of magnitudes settles it for all but huge entries, at a fraction of the price.
+    return math.isfinite(dasum(values.ravel())) or bool(np.isfinite(values).all())
 
 
 def least(values: Vector) -> float:

@@ -163,7 +163,9 @@ def solve_alpha_fair(
             raise ConfigurationError("every entry of c must be positive")
     with np.errstate(all="ignore"):
         if start is None:
-            first = (right / matrix.diagonal()) ** (1.0 / (1.0 + p))
+            first = matrix.diagonal() ** (-1.0 / (1.0 + p))
+            if c is not None:
+                first *= right ** (1.0 / (1.0 + p))
         else:
             first = checked_vector(start, size, "start").copy()
             if least(first) <= 0.0:

@@ -48,7 +48,7 @@ class TestResidual:
         assert solution.status == "converged"
         assert residual_of(gram, solution.weights, 1.0) <= 1e-8
 
-    @pytest.mark.parametrize("scale", [1e-140, 1e-12, 1e12, 1e140])
+    @pytest.mark.parametrize("scale", [1e-156, 1e-140, 1e-12, 1e12, 1e140])
     def test_extreme_common_scales(self, scale):
         rows = gradients("generic", 5, seed=2)
         reference = solve_alpha_fair(gram_of(rows), 0.5).weights
