@@ -175,6 +175,8 @@ def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
             or loss.device != device
         ):
             return None
+    if torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type):
+        return torch.stack(tuple(terms))
     with torch.enable_grad(), without_autocast(device.type):
         return torch.stack(tuple(terms))
 

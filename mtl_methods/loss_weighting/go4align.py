@@ -176,20 +176,19 @@ class GO4Align(LossWeighting):
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:
         count = len(self.tasks)
-        equal = torch.full((count,), 1.0 / count, dtype=torch.float64)
-        self.state["log_indicators"] = equal.log()
+        self.state["log_indicators"] = [-math.log(count)] * count
 
     def coefficients(self, inputs: StepInputs) -> Tensor:
         """The mean of ``v`` over each task's group, shape (K,)."""
         losses = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
-        logs = self.state["log_indicators"].numpy()  # a view: changed in place
-        rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
-        before = logs[rows].tolist()
-        # plain numbers: arrays of a few tasks cost more than they save
+        logs: list[float] = self.state["log_indicators"]
+        rows = inputs.index.tolist()
+        before = [logs[k] for k in rows]
         moved = [log - self.step_size * loss for log, loss in zip(before, losses, strict=True)]
         shift = _log_sum(before) - _log_sum(moved)
         moved = [log + shift for log in moved]
-        logs[rows] = moved
+        for k, log in zip(rows, moved, strict=True):
+            logs[k] = log
         total = math.log(math.fsum(losses))
         scores = [log + total - math.log(loss) for log, loss in zip(moved, losses, strict=True)]
         if max(scores) > _LARGEST:
