@@ -112,8 +112,8 @@ class DWA(LossWeighting):
         enough = half + 2 if early else 2 * half
         ratios, flat = [], False
         for seen, losses in zip(self.state["seen"].numpy()[rows].tolist(), history, strict=True):
-            before = math.fsum(losses[:half]) if seen >= enough else 0.0
-            ratios.append(math.fsum(losses[half:]) / before if before else 1.0)
+            before = _mean(losses[:half]) if seen >= enough else 0.0
+            ratios.append(_mean(losses[half:]) / before if before else 1.0)
             flat = flat or (seen >= enough and not before)
         if flat:
             self._event("zero_mean_loss", "a mean loss is 0: its ratio counts as 1")
@@ -140,3 +140,8 @@ class DWA(LossWeighting):
         if self.level == "epochs" and told:
             values = [float(train_losses[self.tasks[k]]) for k in told]
             self._append(np.array(told), np.array(values))
+
+
+def _mean(losses: list[float]) -> float:
+    count = len(losses)
+    return math.fsum(loss / count for loss in losses)

@@ -187,9 +187,7 @@ class GO4Align(LossWeighting):
         moved = [log - self.step_size * loss for log, loss in zip(before, losses, strict=True)]
         shift = _log_sum(before) - _log_sum(moved)
         moved = [log + shift for log in moved]
-        for k, log in zip(rows, moved, strict=True):
-            logs[k] = log
-        total = math.log(math.fsum(losses))
+        total = _log_sum([math.log(loss) for loss in losses])
         scores = [log + total - math.log(loss) for log, loss in zip(moved, losses, strict=True)]
         if max(scores) > _LARGEST:
             task = inputs.tasks[scores.index(max(scores))]
@@ -197,6 +195,8 @@ class GO4Align(LossWeighting):
                 f"{self.name}: the weight of task {task!r} exceeds the range of numbers, since its "
                 "loss is so much smaller than the others; rescale the losses"
             )
+        for k, log in zip(rows, moved, strict=True):
+            logs[k] = log
         risks = [math.exp(score) for score in scores]
         if self.num_groups >= len(risks):
             return torch.tensor(risks, dtype=torch.float64)

@@ -14,7 +14,7 @@ from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.lower_level import LowerLevel
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.plain_numbers import add_own_gradient, read_own, softmax
+from mtl_methods.core.plain_numbers import add_own_gradient, exponential, read_own, softmax
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import (
     ConfigurationError,
@@ -220,7 +220,7 @@ class LDCMTL(LossWeighting):
         if self.router == "softmax":
             sigma = softmax(scores)
             by_loss, by_sigma = self._derivatives(inputs, sigma, values)
-            mean = math.fsum(s * d for s, d in zip(sigma, by_sigma, strict=True))
+            mean = sum(s * d for s, d in zip(sigma, by_sigma, strict=True))
             by_scores = [s * (d - mean) for s, d in zip(sigma, by_sigma, strict=True)]
         else:
             cut = self.router == "sigmoid_relu"
@@ -284,14 +284,23 @@ class LDCMTL(LossWeighting):
         return [d + p for d, p in zip(by_loss, by_parts, strict=True)], by_sigma
 
     def _divisor(self, sigma: Sequence[float]) -> float:
-        return 1.0 if self.divide_by_sum == "no" else math.fsum(sigma)
+        if self.divide_by_sum == "no":
+            return 1.0
+        total = sum(sigma)
+        if total == 0.0:
+            raise TaskError(
+                "ldc_mtl: all routed weights have fallen to 0, so that divide_by_sum="
+                f"{self.divide_by_sum!r} has nothing to divide by; lower the router's learning "
+                "rate or take router='softmax'"
+            )
+        return total
 
     def _sum_by_sigma(self, sigma: Sequence[float], values: Sequence[float]) -> list[float]:
         """The derivative of ``penalty * g`` by sigma, K numbers."""
         divisor = self._divisor(sigma)
         shift = 0.0
         if self.divide_by_sum == "yes":
-            shift = math.fsum(s * v for s, v in zip(sigma, values, strict=True)) / divisor
+            shift = sum(s / divisor * v for s, v in zip(sigma, values, strict=True))
         factor = self.penalty / divisor
         return [factor * (value - shift) for value in values]
 
@@ -339,10 +348,11 @@ class LDCMTL(LossWeighting):
         for task, value in zip(inputs.tasks, values, strict=True):
             known.setdefault(task, value)
         first = self._initial(inputs)
-        ratios = [value / initial for value, initial in zip(values, first, strict=True)]
+        pairs = list(zip(values, first, strict=True))
         if self.normalisation == "log":
-            return [math.log(ratio) for ratio in ratios], [1.0 / value for value in values]
-        return ratios, [1.0 / initial for initial in first]
+            logs = [math.log(value) - math.log(initial) for value, initial in pairs]
+            return logs, [1.0 / value for value in values]
+        return [value / initial for value, initial in pairs], [1.0 / initial for initial in first]
 
     def _initial(self, inputs: StepInputs) -> list[float]:
         """What the losses are divided by, K numbers."""
@@ -366,4 +376,4 @@ class LDCMTL(LossWeighting):
 
 
 def _sigmoid(score: float) -> float:
-    return 0.5 * (1.0 + math.tanh(0.5 * score))
+    return 1.0 / (1.0 + exponential(-score))

@@ -126,7 +126,7 @@ def plain_steps(
             shared = low
         elif iteration and low < 1.0 / _FAR:
             # All too small (gradients that nearly cancel): the same, by the least F on the ray.
-            mean = float(weights.dot(products)) / float(weights.dot(right / powers))
+            mean = float(weights.dot(products) / weights.dot(right / powers))
             shared = mean if 0.0 < mean < 1.0 / _FAR else 1.0
         if shared != 1.0:
             scale = shared ** (-1.0 / (1.0 + p))
@@ -140,7 +140,7 @@ def plain_steps(
         residual = max(high - 1.0, 1.0 - low)
         if residual <= tolerance:
             smallest = least(products / lengths)
-            distance = smallest * smallest / float(weights.dot(products))
+            distance = float(smallest * smallest / weights.dot(products))
             if EPSILON * float(weights.dot(lengths)) > tolerance * smallest:
                 # (G w)_i may cancel so far that rounding decides on the residual.
                 kappa = largest(np.abs(matrix).dot(weights) / products)
@@ -222,7 +222,7 @@ def guarded_steps(
         ratio = products / target
         low, high = least(ratio), largest(ratio)
         if low < 1.0 / _FAR:
-            mean = float(v.dot(products)) / float(v.dot(target))
+            mean = float(v.dot(products) / v.dot(target))
             if 0.0 < mean < 1.0 / _FAR:
                 log_v = log_v - math.log(mean) / (1.0 + p)
                 factor = mean ** (-1.0 / (1.0 + p))

@@ -107,13 +107,13 @@ def solve_alpha_fair(
     so that rounding the exact w to float64 alone makes a residual of up to ``1.1e-16 (κ + p)``.
     That is far below 1e-8 for gradients of similar norms with p in [1e-2, 10], for norms spread
     over six decades with p in [0.02, 2], and for any norms with p = 1. Widely spread norms with p
-    far from 1, and gradients within about 3e-4 of opposing each other, can reach the limit: the
-    last steps and the residual are then computed in extended precision, and the weights count as
-    converged up to a residual of ``2.2e-16 (κ + p)``, but no more than 1e-7. Beyond that they are
-    ``"inaccurate"``, and for gradients in groups that oppose each other up to 1e-5 or less the
-    iteration may end far from the solution, with a residual that says so. A weight below 1e-308
-    (p < 0.02 and a task that the max-min limit leaves out) underflows to 0, which is
-    ``"inaccurate"`` as well.
+    far from 1, and gradients that nearly oppose each other (within about 3e-4 for p up to 1, 0.05
+    for p = 5), can reach the limit: the last steps and the residual are then computed in extended
+    precision, and the weights count as converged up to a residual of ``2.2e-16 (κ + p)``, but no
+    more than 1e-7. Beyond that they are ``"inaccurate"``, and for gradients in groups that oppose
+    each other up to 1e-5 or less the iteration may end far from the solution, with a residual that
+    says so. A weight below 1e-308 (p < 0.02 and a task that the max-min limit leaves out)
+    underflows to 0, which is ``"inaccurate"`` as well.
 
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
@@ -125,7 +125,8 @@ def solve_alpha_fair(
         precision: Relative accuracy of the Gram matrix (of ``G_ij`` against
             ``||g_i|| ||g_j||``): float32 gradients give about 1e-7. A combination of unit
             gradients whose squared norm is at most 8 times this counts as zero.
-        start: Positive first guess of w, shape (K,), for instance the last step's weights.
+        start: Positive first guess of w, shape (K,), for instance the last step's weights. One
+            from which the first steps do not arrive is left aside; they are not counted then.
 
     Returns:
         The weights, their residual and the status.
@@ -162,17 +163,19 @@ def solve_alpha_fair(
         if least(right) <= 0.0:
             raise ConfigurationError("every entry of c must be positive")
     with np.errstate(all="ignore"):
-        if start is None:
-            first = matrix.diagonal() ** (-1.0 / (1.0 + p))
-            if c is not None:
-                first *= right ** (1.0 / (1.0 + p))
-        else:
-            first = checked_vector(start, size, "start").copy()
-            if least(first) <= 0.0:
+        guesses = []
+        if start is not None:
+            guesses.append(checked_vector(start, size, "start").copy())
+            if least(guesses[0]) <= 0.0:
                 raise ConfigurationError("every entry of start must be positive")
-        plain = plain_steps(matrix, lengths, right, p, first, tolerance, max_iterations)
-        if plain.distance > _STATIONARY * precision:
-            return AlphaFairSolution(plain.weights, plain.residual, plain.iterations, "converged")
+        root = 1.0 / (1.0 + p)
+        guesses.append(matrix.diagonal() ** -root * right**root)
+        for first in guesses:  # a start too far off is worse than none
+            plain = plain_steps(matrix, lengths, right, p, first, tolerance, max_iterations)
+            if plain.distance > _STATIONARY * precision:
+                return AlphaFairSolution(
+                    plain.weights, plain.residual, plain.iterations, "converged"
+                )
         return _with_guard(matrix, lengths, right, p, plain, tolerance, max_iterations, precision)
 
 

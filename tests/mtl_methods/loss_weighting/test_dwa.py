@@ -57,3 +57,10 @@ def test_zero_mean_loss_is_counted(step):
     step(method, [0.0, 1.0])
     assert step(method, [1.0, 1.0]) == [1.0, 1.0]
     assert method.counters == {"zero_mean_loss": 1}
+
+
+def test_means_of_losses_at_the_end_of_float64(step):
+    method = make_method("dwa", level="iterations", window=2)
+    for _ in range(5):
+        weights = step(method, [1e308, 1.0])
+    assert weights == pytest.approx([1.0, 1.0])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mtl_methods import make_method
+from mtl_methods.errors import TaskError
 from mtl_methods.loss_weighting.go4align import cluster_1d
 
 
@@ -60,3 +61,12 @@ def test_missing_task_keeps_its_indicator(step):
     assert shares[2] == pytest.approx(1 / 3)
     assert shares.sum() == pytest.approx(1.0)
     assert shares[0] / shares[1] == pytest.approx(math.exp(1.5))
+
+
+def test_a_step_that_is_refused_moves_nothing(step):
+    method = make_method("go4align", step_size=0.5)
+    method.setup("abc")
+    before = list(method.state["log_indicators"])
+    with pytest.raises(TaskError, match="the weight of task 'c' exceeds the range of numbers"):
+        step(method, [1e308, 1e308, 1.0])
+    assert method.state["log_indicators"] == before

@@ -130,3 +130,22 @@ def test_settings_are_checked():
         make_method("ldc_mtl", penalty=0.0, discrepancy=0.0)
     with pytest.raises(ConfigurationError, match="clamp"):
         make_method("ldc_mtl", clamp=0.5)
+
+
+def test_losses_at_the_ends_of_float64(step):
+    method = make_method("ldc_mtl", normalisation="log")
+    set_logits(method, [0.0, 0.0])
+    step(method, [1e200, 1.0])
+    assert step(method, [1e-200, 1.0])[0] > 0.0
+    assert step(make_method("ldc_mtl", router="sigmoid", divide_by_sum="yes"), [1e308] * 3)
+
+
+@pytest.mark.parametrize("divide_by_sum", ["yes", "detached"])
+def test_weights_that_have_fallen_to_nothing(step, divide_by_sum):
+    method = make_method("ldc_mtl", router="sigmoid", divide_by_sum=divide_by_sum)
+    set_logits(method, [-40.0, -40.0])
+    assert sum(step(method, [2.0, 1.0])) == pytest.approx(10.0)
+    method = make_method("ldc_mtl", router="sigmoid", divide_by_sum=divide_by_sum)
+    set_logits(method, [-800.0, -800.0])
+    with pytest.raises(TaskError, match="all routed weights have fallen to 0"):
+        step(method, [2.0, 1.0])

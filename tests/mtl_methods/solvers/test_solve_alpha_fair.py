@@ -369,6 +369,18 @@ class TestHonesty:
         assert far.status == "converged"
         np.testing.assert_allclose(far.weights, cold.weights, rtol=1e-7)
 
+    @pytest.mark.parametrize("p", [0.1, 1.0, 4.0, 10.0])
+    @pytest.mark.parametrize("decades", [3, 9, 17])
+    def test_a_start_that_leads_nowhere_is_left_aside(self, p, decades):
+        generator = np.random.default_rng(decades)
+        for seed in range(20):
+            gram = gram_of(gradients("conflict", 3, seed=seed))
+            start = 10.0 ** generator.uniform(-decades, decades, size=3)
+            cold = solve_alpha_fair(gram, p)
+            started = solve_alpha_fair(gram, p, start=start)
+            assert started.status == cold.status
+            np.testing.assert_allclose(started.weights, cold.weights, rtol=1e-6)
+
 
 class TestBadInput:
     @pytest.mark.parametrize("gram", [np.ones(3), np.ones((2, 3)), np.ones((0, 0)), 1.0])
