@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtl_methods.configuration import closest
 from mtl_methods.core.step import StepInputs
-from mtl_methods.core.writing import without_autocast
+from mtl_methods.core.writing import joined_losses
 from mtl_methods.errors import (
     ConfigurationError,
     NonFiniteLossError,
@@ -23,7 +23,7 @@ from mtl_methods.errors import (
 if TYPE_CHECKING:
     from mtl_methods.core.method import Method
 
-__all__ = ["checked_inputs", "joined_losses", "loss_numbers"]
+__all__ = ["checked_inputs", "loss_numbers"]
 
 _FURTHER = ("closure", "named_parameters", "lr", "extra_losses")
 
@@ -156,29 +156,6 @@ def _features(method: Method, given: Tensor | Iterable[Tensor]) -> tuple[Tensor,
 def _first_numbers(count: int) -> Tensor:
     """0, 1, ... count - 1."""
     return torch.arange(count)
-
-
-def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
-    """Losses as one vector with its graph, shape (K,); ``None`` unless all are scalars of a kind.
-
-    One vector is read, and differentiated, in one operation.
-    """
-    first = terms[0]
-    if not isinstance(first, Tensor) or first.is_complex():
-        return None
-    dtype, device = first.dtype, first.device
-    for loss in terms:
-        if (
-            not isinstance(loss, Tensor)
-            or loss.dim()
-            or loss.dtype != dtype
-            or loss.device != device
-        ):
-            return None
-    if torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type):
-        return torch.stack(tuple(terms))
-    with torch.enable_grad(), without_autocast(device.type):
-        return torch.stack(tuple(terms))
 
 
 def loss_numbers(

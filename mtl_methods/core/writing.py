@@ -15,6 +15,7 @@ __all__ = [
     "accumulate_weighted",
     "backward_two_ways",
     "backward_weighted",
+    "joined_losses",
     "one_root",
     "without_autocast",
 ]
@@ -145,6 +146,29 @@ def backward_weighted(
     )
 
 
+def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
+    """Losses as one vector with its graph, shape (K,); ``None`` unless all are scalars of a kind.
+
+    One vector is read, and differentiated, in one operation.
+    """
+    first = terms[0]
+    if not isinstance(first, Tensor) or first.is_complex():
+        return None
+    dtype, device = first.dtype, first.device
+    for loss in terms:
+        if (
+            not isinstance(loss, Tensor)
+            or loss.dim()
+            or loss.dtype != dtype
+            or loss.device != device
+        ):
+            return None
+    if torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type):
+        return torch.stack(tuple(terms))
+    with torch.enable_grad(), without_autocast(device.type):
+        return torch.stack(tuple(terms))
+
+
 def one_root(
     losses: Sequence[Tensor], coefficients: Sequence[float], joined: Tensor | None = None
 ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
@@ -160,18 +184,10 @@ def one_root(
     Returns:
         The roots and as many seeds.
     """
+    if joined is None:
+        joined = joined_losses(losses)
     if joined is not None:
         return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=joined.device)]
-    first = losses[0]
-    if all(
-        loss.dim() == 0 and loss.dtype == first.dtype and loss.device == first.device
-        for loss in losses
-    ):
-        seeds = torch.tensor(coefficients, dtype=first.dtype, device=first.device)
-        if len(losses) == 1:
-            return losses, [seeds[0]]
-        with torch.enable_grad(), without_autocast(first.device.type):
-            return [torch.stack(list(losses))], [seeds]
     return losses, [
         torch.full_like(loss, coefficient)
         for loss, coefficient in zip(losses, coefficients, strict=True)
