@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from sweeps_fakes import write_bare_record
+
 from sweeps.planning.plan import Plan
 from sweeps.planning.trials import Trial
-from trainables.record import FORMAT, record_path, write_record
 
 
 def quality(trial: Trial) -> float:
@@ -40,26 +41,17 @@ def write(
     value = rows[-1]["selection"] if rows else math.nan
     metrics = {"CL.accuracy": 0.9, "RR.mse": 0.05, "selection": value}
     error = {"type": "PrunedError", "message": reason, "task": None, "epoch": None, "step": None}
-    write_record(
-        record_path(results, trial.trial_id),
-        {
-            "format": FORMAT,
-            "trial_id": trial.trial_id,
-            "phase": trial.phase,
-            "spec": dict(trial.spec),
-            "status": "finished" if reason is None else "pruned",
-            "error": None if reason is None else error | {"traceback": None},
-            "epochs": rows,
-            "best_epoch": len(rows) or None,
-            "validation": metrics if rows else None,
-            "test": metrics if trial.spec["evaluate_test"] else None,
-            "seconds": 0.5 * len(rows),
-            "counters": {},
-            "started": "2026-01-01T00:00:00+00:00",
-            "ended": "2026-01-01T00:00:01+00:00",
-            "host": "here",
-        }
-        | ({"rule": rule} if reason is not None and rule else {}),
+    write_bare_record(
+        results,
+        trial,
+        status="finished" if reason is None else "pruned",
+        error=None if reason is None else error | {"traceback": None},
+        epochs=rows,
+        best_epoch=len(rows) or None,
+        validation=metrics if rows else None,
+        test=metrics if trial.spec["evaluate_test"] else None,
+        seconds=0.5 * len(rows),
+        **({"rule": rule} if reason is not None and rule else {}),
     )
 
 

@@ -121,6 +121,21 @@ def write_fake_record(
             "step": 3,
             "traceback": None,
         }
+    write_bare_record(
+        results,
+        trial,
+        status=status,
+        error=error,
+        epochs=rows if finished else rows[:1],
+        best_epoch=2 if finished else None,
+        validation={**metrics, **compared, "selection": value} if finished else None,
+        test=metrics if finished and trial.spec["evaluate_test"] else None,
+        seconds=1.0,
+    )
+
+
+def write_bare_record(results: Path, trial: Trial, **told: Any) -> None:
+    """Writes a record of what is told, with the trial's own fields and those of no interest."""
     write_record(
         record_path(results, trial.trial_id),
         {
@@ -128,17 +143,11 @@ def write_fake_record(
             "trial_id": trial.trial_id,
             "phase": trial.phase,
             "spec": dict(trial.spec),
-            "status": status,
-            "error": error,
-            "epochs": rows if finished else rows[:1],
-            "best_epoch": 2 if finished else None,
-            "validation": {**metrics, **compared, "selection": value} if finished else None,
-            "test": metrics if finished and trial.spec["evaluate_test"] else None,
-            "seconds": 1.0,
             "counters": {},
             "started": "2026-01-01T00:00:00+00:00",
             "ended": "2026-01-01T00:00:01+00:00",
             "host": "here",
+            **told,
         },
     )
 
