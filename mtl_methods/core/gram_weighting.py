@@ -200,6 +200,5 @@ def _subset(inputs: StepInputs, present: NDArray[np.int64]) -> StepInputs:
         tasks=tuple(inputs.tasks[i] for i in rows),
         losses=tuple(inputs.losses[i] for i in rows),
         numbers=tuple(inputs.numbers[i] for i in rows),
-        joined=None,
         index=inputs.index[rows],
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_inputs", "loss_numbers"]
 
+_FEW = 4
 _FURTHER = ("closure", "named_parameters", "lr", "extra_losses")
 
 
@@ -63,7 +64,8 @@ def checked_inputs(
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
-    joined = joined_losses(terms)
+    # Many losses are read as one vector, a few by themselves: not every method needs the vector.
+    joined = joined_losses(terms) if len(terms) > _FEW else None
     numbers = loss_numbers(method.name, tasks, terms, joined)
     if not any(loss.requires_grad for loss in terms):
         raise TaskError(f"{method.name}: no loss has a graph to differentiate")
@@ -91,13 +93,12 @@ def checked_inputs(
         order = list(losses)
         numbers = [numbers[order.index(task)] for task in tasks]
         terms = tuple(losses[task] for task in tasks)
-        joined = joined_losses(terms)
+        joined = None
         index = torch.tensor([method.tasks.index(task) for task in tasks])
-    return StepInputs(
+    inputs = StepInputs(
         tasks=tasks,
         losses=terms,
         numbers=tuple(numbers),
-        joined=joined,
         index=index,
         shared=trunk,
         heads=own,
@@ -105,6 +106,9 @@ def checked_inputs(
         grad_scale=scale,
         extra=extra,
     )
+    if joined is not None:
+        vars(inputs)["joined"] = joined  # known already
+    return inputs
 
 
 def _checked_scale(method: Method, grad_scale: float) -> float:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtl_methods.core.writing import joined_losses
+
 __all__ = ["Family", "Need", "StepInputs", "StepRecord"]
 
 Family = Literal["loss", "gradient", "composed", "bilevel"]
@@ -72,8 +74,6 @@ class StepInputs:
             losses was.
         losses: The K scalar losses, with their graphs.
         numbers: Their values, K numbers.
-        joined: The losses as one vector with its graph, shape (K,), where they are scalars of one
-            type on one device; ``None`` otherwise.
         index: Position of each present task among the method's tasks, shape (K,), int64.
         shared: The shared parameters that require a gradient.
         heads: The parameters that count as heads; ``None`` for every other leaf of the graph.
@@ -85,13 +85,20 @@ class StepInputs:
     tasks: tuple[str, ...]
     losses: tuple[Tensor, ...]
     numbers: tuple[float, ...]
-    joined: Tensor | None
     index: Tensor
     shared: tuple[Tensor, ...]
     heads: tuple[Tensor, ...] | None
     features: tuple[Tensor, ...] | None
     grad_scale: float
     extra: Mapping[str, Any]
+
+    @cached_property
+    def joined(self) -> Tensor | None:
+        """The losses as one vector with its graph, shape (K,).
+
+        ``None`` unless they are scalars of one type on one device.
+        """
+        return joined_losses(self.losses)
 
     @cached_property
     def values(self) -> Tensor:

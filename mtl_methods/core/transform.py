@@ -263,6 +263,5 @@ def _replaced(
         inputs,
         losses=tuple(losses),
         numbers=tuple(values.tolist()),
-        joined=None,
         extra=extra,
     )

@@ -49,7 +49,7 @@ def accumulate(
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             continue
-        value = gradient.detach()
+        value = gradient.detach() if gradient.requires_grad else gradient
         if scale != 1.0:
             value = value * scale
         elif not owned and parameter.grad is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,12 +29,13 @@ from mtl_methods.exact_gram.factors import (
 from mtl_methods.exact_gram.layer import (
     BiasUse,
     GradientUse,
+    LayerUse,
     MatrixUse,
     RowUse,
     as_gradient_use,
     slots_of,
 )
-from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan, make_plan
+from mtl_methods.exact_gram.plan import ExactUses, GramPlan, make_plan
 from mtl_methods.exact_gram.readings import Readings
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
@@ -68,15 +70,16 @@ class FactoredGradients:
         losses: Sequence[Tensor],
         trunk: Trunk,
         plan: GramPlan,
+        uses: ExactUses,
         workspace: Workspace,
         scale: float,
     ) -> None:
-        self.plan = plan.without_uses()
+        self.plan = plan
         self._scale = scale
         workspace.reset()
         self._tasks = len(losses)
-        self._factors = _factors(plan.parameters, self._tasks, workspace)
-        self._device = plan.parameters[0].parameter.device
+        self._factors = _factors(trunk.parameters, uses, self._tasks, workspace)
+        self._device = trunk.parameters[0].device
         self.rows = torch.empty(self._tasks, 0, dtype=self._factors[0].dtype, device=self._device)
         self.heads: list[HeadGradient] = []
         if plan.tasks_at_once == 1:
@@ -97,9 +100,9 @@ class FactoredGradients:
     def write_weighted(self, weights: NDArray[np.float64]) -> None:
         """Adds ``scale * sum_k weights[k] g_k`` to ``.grad`` of the shared parameters."""
         with torch.no_grad(), without_autocast(self._device.type):
-            vector = torch.as_tensor(weights, device=self._device)
+            numbers = weights.tolist()
             for factor in self._factors:
-                for parameter, gradient in factor.combine(vector):
+                for parameter, gradient in factor.combine(numbers):
                     accumulate([parameter], [gradient], owned=True)
 
     def write_heads(self, factors: Sequence[float]) -> None:
@@ -108,10 +111,14 @@ class FactoredGradients:
         write_heads(heads, factors)
 
     def _gram(self, wide: bool) -> NDArray[np.float64]:
-        gram: NDArray[np.float64] = np.zeros((self._tasks, self._tasks))
-        for factor in self._factors:
-            gram += factor.gram(wide).to("cpu", torch.float64).numpy()
-        return (gram + gram.T) * (0.5 / self._scale**2)
+        blocks = [block for factor in self._factors for block in factor.products(wide)]
+        lower: NDArray[np.float64] = np.zeros((self._tasks, self._tasks))
+        entries = _read([block for _, _, block in blocks])
+        for (row, column, block), found in zip(blocks, entries, strict=True):
+            height, width = block.shape or (1, 1)
+            lower[row : row + height, column : column + width] += found
+        gram = np.where(_lower_triangle(self._tasks), lower, lower.T)
+        return gram if self._scale == 1.0 else gram / self._scale**2
 
     def _wanted(self) -> dict[Key, Any]:
         """What is to be differentiated by: edges of the trunk and parameters."""
@@ -194,48 +201,84 @@ class FactoredGradients:
     def _collect(
         self, first: int, count: int, found: dict[Key, Tensor | None], batched: bool
     ) -> None:
-        def chunk(key: Key, shape: Sequence[int], like: Tensor) -> Tensor:
-            gradient = found[key]
-            if gradient is None:
-                return like.new_zeros((count, *shape))
-            if gradient.layout is not torch.strided:
-                gradient = gradient.to_dense()
-            return gradient if batched else gradient[None]
-
         for factor in self._factors:
-            parameter = factor.parameter
             if isinstance(factor, EdgeFactor):
                 deltas = []
                 for edge in factor.edges:
-                    metadata: Any = edge.node
-                    shape = metadata._input_metadata[edge.output_nr].shape
-                    deltas.append(chunk((edge.node, edge.output_nr), shape, parameter))
+                    delta = _chunk(found[edge.node, edge.output_nr], batched)
+                    if delta is None:
+                        metadata: Any = edge.node
+                        shape = metadata._input_metadata[edge.output_nr].shape
+                        delta = factor.parameter.new_zeros((count, *shape))
+                    deltas.append(delta)
                 factor.collect(first, deltas)
             elif isinstance(factor, LeafFactor):
-                factor.collect(first, chunk((id(parameter), 0), parameter.shape, parameter))
+                parameter = factor.parameter
+                gradient = _chunk(found[id(parameter), 0], batched)
+                if gradient is None:
+                    gradient = parameter.new_zeros((count, *parameter.shape))
+                factor.collect(first, gradient)
 
 
-def _factors(plans: Sequence[ParameterPlan], tasks: int, workspace: Workspace) -> list[Factor]:
+def _chunk(gradient: Tensor | None, batched: bool) -> Tensor | None:
+    """A gradient of several tasks as it is, or of one as a batch of one."""
+    if gradient is None:
+        return None
+    if gradient.layout is not torch.strided:
+        gradient = gradient.to_dense()
+    return gradient if batched else gradient[None]
+
+
+def _read(blocks: Sequence[Tensor]) -> Sequence[NDArray[np.float64] | float]:
+    """What blocks hold, in one transfer where they are on one device."""
+    if len({block.device for block in blocks}) > 1:
+        return [block.to("cpu", torch.float64).numpy() for block in blocks]
+    if not any(block.dim() for block in blocks):
+        read: list[float] = torch.stack(tuple(blocks)).tolist()
+        return read
+    together = torch.cat([block.reshape(-1) for block in blocks])
+    numbers: NDArray[np.float64] = together.to("cpu", torch.float64).numpy()
+    found, start = [], 0
+    for block in blocks:
+        end = start + block.numel()
+        found.append(numbers[start:end].reshape(block.shape))
+        start = end
+    return found
+
+
+@functools.cache
+def _lower_triangle(size: int) -> NDArray[np.bool_]:
+    lower: NDArray[np.bool_] = np.tri(size, dtype=bool)
+    return lower
+
+
+def _factors(
+    parameters: Sequence[Tensor], uses: ExactUses, tasks: int, workspace: Workspace
+) -> list[Factor]:
     """The factors of all parameters; a bias is kept with the weight of its layer where it can."""
-    biases = {slots_of(p.uses): p for p in plans if p.uses and isinstance(p.uses[0], BiasUse)}
+    biases = {
+        slots_of(known): parameter
+        for parameter, known in zip(parameters, uses, strict=True)
+        if known and isinstance(known[0], BiasUse)
+    }
     factors, joined = [], set()
-    for plan in plans:
-        factor = _factor(plan, tasks, workspace)
+    for parameter, known in zip(parameters, uses, strict=True):
+        factor = _factor(parameter, known, tasks, workspace)
         if isinstance(factor, MatrixFactor):
-            bias = biases.get(slots_of(plan.uses))
-            size = factor.uses[0].groups * factor.uses[0].out
-            if bias is not None and bias.parameter.numel() == size:
-                factor.bias = bias.parameter
-                joined.add(id(bias.parameter))
+            bias = biases.get(slots_of(known))
+            if bias is not None and bias.numel() == factor.uses[0].groups * factor.uses[0].out:
+                factor.bias = bias
+                joined.add(id(bias))
         factors.append(factor)
     return [factor for factor in factors if id(factor.parameter) not in joined]
 
 
-def _factor(plan: ParameterPlan, tasks: int, workspace: Workspace) -> Factor:
-    parameter = plan.parameter
-    matrix = [use for use in plan.uses if isinstance(use, MatrixUse)]
-    rows = [use for use in plan.uses if isinstance(use, RowUse)]
-    small = [use for use in plan.uses if isinstance(use, GradientUse)]
+def _factor(
+    parameter: Tensor, uses: tuple[LayerUse, ...], tasks: int, workspace: Workspace
+) -> Factor:
+    matrix = [use for use in uses if isinstance(use, MatrixUse)]
+    rows = [use for use in uses if isinstance(use, RowUse)]
+    small = [use for use in uses if isinstance(use, GradientUse)]
     if matrix and sum(use.rows for use in matrix) > matrix[0].width:
         small = [as_gradient_use(use) for use in matrix]
     elif matrix:
@@ -286,7 +329,7 @@ def factored_gradients(
     trunk = find_trunk(losses, shared, heads)
     if isinstance(trunk, str):
         return PlainGradients(GramPlan("plain", trunk))
-    plan = make_plan(trunk, len(losses), forced=forced)
+    plan, uses = make_plan(trunk, len(losses), forced=forced)
     if plan.path == "plain":
-        return PlainGradients(plan.without_uses())
-    return FactoredGradients(losses, trunk, plan, workspace or Workspace(), scale)
+        return PlainGradients(plan)
+    return FactoredGradients(losses, trunk, plan, uses, workspace or Workspace(), scale)

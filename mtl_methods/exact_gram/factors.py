@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.core.products import long_product
+from mtl_methods.core.products import Block, lower_products
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "Workspace",
 ]
 
-_TASKS = 8  # tasks of a temporary product
+_FEW = 4  # tasks that are kept as they come: a product for each pair costs less than copies
 
 
 class Workspace:
@@ -56,43 +56,69 @@ class Factor(ABC):
         self.tasks = tasks
         self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
         self._workspace = workspace
-        self._kept: dict[int, Tensor] = {}
+        self._kept: dict[int, list[Tensor]] = {}
 
     def _keep(self, part: int, first: int, chunk: Tensor) -> None:
-        """Keeps a chunk (c, ...) of tasks; without a copy if it holds all."""
-        if chunk.shape[0] == self.tasks:
-            self._kept[part] = chunk.to(self.dtype).contiguous()
+        """Keeps a chunk (c, ...) of tasks: as it is if it holds all or tasks are few."""
+        if chunk.shape[0] == self.tasks or self.tasks <= _FEW:
+            self._kept.setdefault(part, []).append(chunk.to(self.dtype).contiguous())
             return
         if part not in self._kept:
             key = (id(self.parameter), part)
             shape = (self.tasks, *chunk.shape[1:])
-            self._kept[part] = self._workspace.take(key, shape, self.dtype, chunk.device)
-        self._kept[part][first : first + chunk.shape[0]] = chunk
+            self._kept[part] = [self._workspace.take(key, shape, self.dtype, chunk.device)]
+        self._kept[part][0][first : first + chunk.shape[0]] = chunk
 
     @abstractmethod
-    def gram(self, wide: bool = False) -> Tensor:
-        """The Gram matrix (K, K) of the parameter's task gradients; in float64 if ``wide``."""
+    def products(self, wide: bool = False) -> list[Block]:
+        """The Gram matrix (K, K) of the parameter's task gradients; in float64 if ``wide``.
+
+        Returns:
+            Its lower triangle in blocks; what they hold above the diagonal does not count.
+        """
 
     @abstractmethod
-    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """Parameters and ``sum_k weights[k] * gradient_k`` in their shapes."""
+
+    def _blocks(self) -> list[Tensor]:
+        """What is kept, each block (c, ...) of c tasks."""
+        return self._kept[0]
+
+    def _weighted(self, weights: Sequence[float]) -> Tensor:
+        """``sum_k weights[k] * kept_k``."""
+        total: Tensor | None = None
+        first = 0
+        for block in self._blocks():
+            count = block.shape[0]
+            if count == 1 and total is not None:
+                total.add_(block[0], alpha=weights[first])
+            else:
+                term = _weighted_rows(weights[first : first + count], block)
+                total = term if total is None else total.add_(term)
+            first += count
+        assert total is not None
+        return total
+
+
+def _weighted_rows(weights: Sequence[float], block: Tensor) -> Tensor:
+    if block.shape[0] == 1:
+        return block[0] * weights[0]
+    vector = torch.tensor(weights, dtype=block.dtype, device=block.device)
+    return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:])
 
 
 class _Rows(Factor):
     """A factor that keeps the gradients themselves, as rows."""
 
-    def gram(self, wide: bool = False) -> Tensor:
+    def products(self, wide: bool = False) -> list[Block]:
         """The Gram matrix of the rows."""
-        rows = self._rows()
-        return long_product(rows.to(torch.float64) if wide else rows)
+        blocks = self._blocks()
+        return lower_products([block.to(torch.float64) for block in blocks] if wide else blocks)
 
-    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """The weighted sum of the rows."""
-        total = weights.to(self.dtype) @ self._rows()
-        return [(self.parameter, total.view(self.parameter.shape))]
-
-    def _rows(self) -> Tensor:
-        return self._kept[0].reshape(self.tasks, -1)
+        return [(self.parameter, self._weighted(weights))]
 
 
 class LeafFactor(_Rows):
@@ -160,30 +186,29 @@ class MatrixFactor(EdgeFactor):
         for part, (use, delta) in enumerate(zip(self.uses, deltas, strict=True)):
             self._keep(part, first, use.outputs(delta))
 
-    def gram(self, wide: bool = False) -> Tensor:
+    def products(self, wide: bool = False) -> list[Block]:
         """``sum over groups of <S Δ_i, Δ_j>``."""
         dtype = torch.float64 if wide else self.dtype
-        inputs, outputs = self._inputs().to(dtype), self._outputs().to(dtype)
-        similarity = inputs @ inputs.transpose(1, 2)
+        inputs = self._inputs().to(dtype)
+        blocks = [block.to(dtype) for block in self._blocks()]
+        if inputs.shape[0] == 1:  # not as a batch of one, which is slower
+            similarity = inputs[0] @ inputs[0].T
+        else:
+            similarity = inputs @ inputs.transpose(1, 2)
         if self.bias is not None:
             similarity += 1.0
-        flat = outputs.reshape(self.tasks, -1)
-        if self.tasks <= _TASKS:
-            return long_product(torch.matmul(similarity, outputs).reshape(self.tasks, -1), flat)
-        gram = flat.new_zeros(self.tasks, self.tasks)
-        for start in range(0, self.tasks, _TASKS):
-            end = min(start + _TASKS, self.tasks)
-            turned = torch.matmul(similarity, outputs[start:end]).reshape(end - start, -1)
-            gram[start:end, :end] = long_product(turned, flat[:end])
-        lower = gram.tril(-1)
-        return lower + lower.T + gram.diagonal().diag()
 
-    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+        def turned(block: Tensor) -> Tensor:
+            if block.shape[0] == 1 and similarity.dim() == 2:
+                return similarity @ block[0, 0]
+            return torch.matmul(similarity, block)
+
+        return lower_products(blocks, turned)
+
+    def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
-        outputs = self._outputs()
-        mean = (weights.to(self.dtype) @ outputs.reshape(self.tasks, -1)).view(outputs.shape[1:])
-        inputs = self._inputs()
-        if len(inputs) == 1:  # not as a batch of one, which is slower
+        mean, inputs = self._weighted(weights), self._inputs()
+        if inputs.shape[0] == 1:
             product = (mean[0].T @ inputs[0])[None]
         else:
             product = mean.transpose(1, 2) @ inputs
@@ -196,14 +221,15 @@ class MatrixFactor(EdgeFactor):
         parts = [use.inputs().to(self.dtype) for use in self.uses]
         return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
-    def _outputs(self) -> Tensor:
-        """All Δ, shape (K, groups, R, out); uses are joined along their rows once."""
+    def _blocks(self) -> list[Tensor]:
+        """All Δ, each block (c, groups, R, out); uses are joined along their rows once."""
         if len(self._kept) > 1:
-            self._kept = {0: torch.cat([self._kept[part] for part in sorted(self._kept)], 2)}
+            blocks = zip(*(self._kept[part] for part in sorted(self._kept)), strict=True)
+            self._kept = {0: [torch.cat(parts, 2) for parts in blocks]}
         return self._kept[0]
 
 
-class RowFactor(EdgeFactor):
+class RowFactor(_Rows, EdgeFactor):
     """Gradients of the rows that were looked up; all others are zero."""
 
     def __init__(
@@ -227,14 +253,8 @@ class RowFactor(EdgeFactor):
             total[:, 0] = 0.0
         self._keep(0, first, total)
 
-    def gram(self, wide: bool = False) -> Tensor:
-        """The Gram matrix of the rows in use."""
-        rows = self._kept[0].reshape(self.tasks, -1)
-        return long_product(rows.to(torch.float64) if wide else rows)
-
-    def combine(self, weights: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """The weighted sum, in a table of zeros."""
-        kept = self._kept[0]
-        mean = (weights.to(self.dtype) @ kept.reshape(self.tasks, -1)).view(kept.shape[1:])
+        mean = self._weighted(weights)
         table = mean.new_zeros(self.parameter.shape)
         return [(self.parameter, table.index_add_(0, self.rows.clamp(min=0), mean))]

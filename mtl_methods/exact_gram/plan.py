@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeGuard
 
 from torch import Tensor
 
@@ -21,7 +19,7 @@ from mtl_methods.exact_gram.layer import (
 from mtl_methods.exact_gram.rules import layer_use
 from mtl_methods.exact_gram.trunk import Trunk
 
-__all__ = ["GramPlan", "ParameterPlan", "make_plan"]
+__all__ = ["ExactUses", "GramPlan", "ParameterPlan", "make_plan"]
 
 # Costs are in multiply-adds; a number moved through memory weighs as much as so many of them.
 _MOVE = 8.0
@@ -71,6 +69,9 @@ _BATCHED = frozenset(
 )
 
 
+ExactUses = list[tuple[LayerUse, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class ParameterPlan:
     """The way of one shared parameter.
@@ -78,13 +79,11 @@ class ParameterPlan:
     Attributes:
         parameter: The parameter.
         way: ``"exact"`` (from layer inputs and output gradients) or ``"plain"`` (K gradients).
-        uses: What the rules know of its uses; empty on the plain way and after the step.
         reason: Why this way, in a few words.
     """
 
     parameter: Tensor = field(repr=False)
     way: str
-    uses: tuple[LayerUse, ...] = field(repr=False)
     reason: str
 
 
@@ -105,11 +104,6 @@ class GramPlan:
     parameters: tuple[ParameterPlan, ...] = ()
     tasks_at_once: int = 1
 
-    def without_uses(self) -> GramPlan:
-        """The plan for the record: it holds on to nothing of the step's graph."""
-        parameters = tuple(dataclasses.replace(plan, uses=()) for plan in self.parameters)
-        return dataclasses.replace(self, parameters=parameters)
-
     def __str__(self) -> str:
         text = f"Gram path {self.path}: {self.reason}"
         if self.path == "exact":
@@ -119,7 +113,7 @@ class GramPlan:
         return text + ("; parameters: " + ", ".join(listed) if listed else "")
 
 
-def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> GramPlan:
+def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, ExactUses]:
     """Chooses a way for every parameter.
 
     Args:
@@ -128,21 +122,28 @@ def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> GramPlan:
         forced: Whether every parameter that rules cover goes the exact way, whatever it costs.
 
     Returns:
-        The plan. Unless forced its path is ``"exact"`` only if that saves at least a twentieth of
-        the estimated work and needs no more memory than the K gradients.
+        The plan, which holds on to nothing of the step's graph, and for each of its parameters
+        what rules know of its uses, empty on the plain way. Unless forced the path is ``"exact"``
+        only if that saves at least a twentieth of the estimated work and needs no more memory than
+        the K gradients.
     """
-    covered = {id(p): _uses(trunk, p) for p in trunk.parameters}
-    at_once = _tasks_at_once(trunk, covered, tasks)
+    known = {id(p): _uses(trunk, p) for p in trunk.parameters}
+    covered = {key: uses for key, (uses, _) in known.items()}
+    at_once = _tasks_at_once(trunk, covered.values(), tasks)
     matrices, saved, total = set(), 0.0, 0.0
     plans: dict[int, ParameterPlan] = {}
     # biases last: they go the way of their layer's weight
     for parameter in sorted(trunk.parameters, key=lambda p: _is_bias(covered[id(p)])):
-        uses = covered[id(parameter)]
-        plan, plain, exact = _way(parameter, uses, tasks, together=at_once > 1, forced=forced)
-        if plan.uses and isinstance(plan.uses[0], MatrixUse):
-            matrices.add(slots_of(plan.uses))
+        uses, reason = known[id(parameter)]
+        if uses:
+            plan, plain, exact = _way(parameter, uses, tasks, together=at_once > 1, forced=forced)
+        else:
+            plan = ParameterPlan(parameter, "plain", reason)
+            plain = exact = _row_costs(parameter, tasks)[0]
+        if plan.way == "exact" and isinstance(uses[0], MatrixUse):
+            matrices.add(slots_of(uses))
         elif _is_bias(uses) and slots_of(uses) in matrices:
-            plan, exact = ParameterPlan(parameter, "exact", uses, "bias, with its weight"), 0.0
+            plan, exact = ParameterPlan(parameter, "exact", "bias, with its weight"), 0.0
         total += plain
         saved += plain - exact if plan.way == "exact" else 0.0
         plans[id(parameter)] = plan
@@ -151,18 +152,19 @@ def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> GramPlan:
         share = 100.0 * saved / total if total else 0.0
         if any(plan.way == "exact" for plan in ordered):
             reason = f"saves {share:.0f} % of the work on weight gradients"
-            return GramPlan("exact", reason, ordered, at_once)
-        return GramPlan("plain", "no rule covers any parameter", ordered)
-    return GramPlan("plain", "layer inputs have too many rows to save work", ordered)
+            taken = [covered[id(p.parameter)] if p.way == "exact" else () for p in ordered]
+            return GramPlan("exact", reason, ordered, at_once), taken
+        return GramPlan("plain", "no rule covers any parameter", ordered), []
+    return GramPlan("plain", "layer inputs have too many rows to save work", ordered), []
 
 
-def _is_bias(uses: tuple[LayerUse, ...] | str) -> TypeGuard[tuple[BiasUse, ...]]:
-    return not isinstance(uses, str) and all(isinstance(use, BiasUse) for use in uses)
+def _is_bias(uses: tuple[LayerUse, ...]) -> bool:
+    return bool(uses) and all(isinstance(use, BiasUse) for use in uses)
 
 
 def _way(
     parameter: Tensor,
-    uses: tuple[LayerUse, ...] | str,
+    uses: tuple[LayerUse, ...],
     tasks: int,
     *,
     together: bool,
@@ -172,16 +174,12 @@ def _way(
 
     Args:
         parameter: The parameter.
-        uses: What the rules know of its uses, or why they do not cover it.
+        uses: What the rules know of its uses, at least one.
         tasks: Number of tasks K.
         together: Whether several tasks travel at once.
         forced: See :func:`make_plan`.
     """
-    plain = 3.0 * _MOVE * tasks * parameter.numel()
-    exact = plain
-    plain += tasks * tasks * parameter.numel()
-    if isinstance(uses, str):
-        return ParameterPlan(parameter, "plain", (), uses), plain, exact
+    plain, exact = _row_costs(parameter, tasks)
     what = uses[0].rule
     if isinstance(uses[0], MatrixUse):
         matrix = [use for use in uses if isinstance(use, MatrixUse)]
@@ -195,24 +193,29 @@ def _way(
     else:
         pays = together
         what = what if forced or pays else f"{what}, cheaper as it is"
-    if forced or pays:
-        return ParameterPlan(parameter, "exact", uses, what), plain, exact
-    return ParameterPlan(parameter, "plain", (), what), plain, exact
+    return ParameterPlan(parameter, "exact" if forced or pays else "plain", what), plain, exact
 
 
-def _uses(trunk: Trunk, parameter: Tensor) -> tuple[LayerUse, ...] | str:
-    """What rules know of all uses of a parameter, or why they do not cover it."""
+def _uses(trunk: Trunk, parameter: Tensor) -> tuple[tuple[LayerUse, ...], str]:
+    """What rules know of all uses of a parameter; nothing, and why, if they do not cover it."""
     found: list[LayerUse] = []
     for use in trunk.uses[id(parameter)]:
         known = layer_use(use, parameter)
         if known is None:
-            return f"no rule for {use.node.name()}"
+            return (), f"no rule for {use.node.name()}"
         found.append(known)
-    kinds = {GradientUse if isinstance(use, GradientUse) else type(use) for use in found}
-    layouts = {use.layout for use in found if isinstance(use, MatrixUse)}
-    if len(kinds) > 1 or len(layouts) > 1:
-        return "used in different ways"
-    return tuple(found)
+    if len(found) > 1:
+        kinds = {GradientUse if isinstance(use, GradientUse) else type(use) for use in found}
+        layouts = {use.layout for use in found if isinstance(use, MatrixUse)}
+        if len(kinds) > 1 or len(layouts) > 1:
+            return (), "used in different ways"
+    return tuple(found), ""
+
+
+def _row_costs(parameter: Tensor, tasks: int) -> tuple[float, float]:
+    """Estimated cost of K gradients of a parameter and their products, and of the former alone."""
+    written = 3.0 * _MOVE * tasks * parameter.numel()
+    return written + tasks * tasks * parameter.numel(), written
 
 
 def _matrix_costs(uses: Sequence[MatrixUse], tasks: int) -> tuple[float, float]:
@@ -227,14 +230,14 @@ def _matrix_costs(uses: Sequence[MatrixUse], tasks: int) -> tuple[float, float]:
     return groups * plain, groups * exact
 
 
-def _tasks_at_once(trunk: Trunk, covered: dict[int, tuple[LayerUse, ...] | str], tasks: int) -> int:
+def _tasks_at_once(trunk: Trunk, covered: Iterable[tuple[LayerUse, ...]], tasks: int) -> int:
     """Many small tasks travel together as far as memory allows, large ones one by one."""
     if not trunk.node_names <= _BATCHED:
         return 1
     elements: dict[tuple[object, int], int] = {}
     rows = 1
-    for uses in covered.values():
-        for use in () if isinstance(uses, str) else uses:
+    for uses in covered:
+        for use in uses:
             elements[use.edge.node, use.edge.output_nr] = use.elements
             if isinstance(use, MatrixUse):
                 rows = max(rows, use.rows)

@@ -59,7 +59,7 @@ def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | N
         width=width,
         out=out,
         groups=1,
-        inputs=lambda: inputs.detach()[None],
+        inputs=lambda: inputs.detach().unsqueeze(0),
         outputs=lambda delta: delta[:, None],
         fold=lambda gradient: gradient[0] if transposed else gradient[0].T,
         layout="linear, transposed" if transposed else "linear",
