@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.linalg.lapack import dpotrf, dtrtri
 
 from mtl_methods.solvers._gram import Vector
 
-__all__ = ["PENALTY", "Splitting", "split"]
+__all__ = ["PENALTY", "Splitting", "split", "split_in_turn"]
 
 PENALTY = 0.2
 """First penalty where the curvature is unknown, for unit gradients that depend on each other."""
@@ -59,6 +60,50 @@ def split(
         P.-L. Lions and B. Mercier, "Splitting algorithms for the sum of two nonlinear
         operators", 1979, for the quadratic and the orthant.
     """
+    return split_in_turn(matrix, linear, state, [(steps, penalty)])
+
+
+def split_in_turn(
+    matrix: Vector, linear: Vector, state: Vector | None, parts: Sequence[tuple[int, float]]
+) -> Splitting:
+    """Take steps as :func:`split` does, with one penalty after the other.
+
+    Args:
+        matrix: H.
+        linear: b.
+        state: h for the first penalty, overwritten; none at first.
+        parts: Number of steps, at least 1, and their penalty ρ; one pair or more.
+
+    Returns:
+        Where the last part leads to, and the curvature that its last step met.
+    """
+    (steps, used), *others = parts
+    state, last, used = _steps(matrix, linear, state, steps, used)
+    for steps, penalty in others:
+        # The slopes stay as they are, so h changes where it holds them.
+        np.multiply(state, used / penalty, out=state, where=state < 0.0)
+        state, last, used = _steps(matrix, linear, state, steps, penalty)
+    points = np.maximum(state, 0.0)
+    slopes = state - points
+    state -= last
+    last = np.maximum(last, 0.0, out=last)
+    last -= points
+    state += last  # of state and last, what is left are the changes of slopes and points
+    moved, turned = (float(np.vdot(change, change)) for change in (last, state))
+    ratio = math.sqrt(turned / moved) if moved > 0.0 and turned > 0.0 else 1.0
+    change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
+    slopes /= change
+    slopes += points
+    return Splitting(slopes, used * change, change == ratio)
+
+
+def _steps(
+    matrix: Vector, linear: Vector, state: Vector | None, steps: int, penalty: float
+) -> tuple[Vector, Vector, float]:
+    """Return the state after the steps, that before the last of them, and the penalty used.
+
+    It is a larger one than asked for where H is further from semidefinite than was said.
+    """
     system = matrix.copy()
     diagonal = system.ravel()[:: matrix.shape[0] + 1]
     diagonal += penalty
@@ -82,15 +127,4 @@ def split(
         np.abs(state, out=size_of)
         dgemm(1.0, turn, columns_of, 1.0 - 0.5 * _RELAXATION, columns, 0, 0, 1)  # into state
         state += constant
-    points = np.maximum(state, 0.0)
-    slopes = state - points
-    state -= last
-    last = np.maximum(last, 0.0, out=last)
-    last -= points
-    state += last  # of state and last, what is left are the changes of slopes and points
-    moved, turned = (float(np.vdot(change, change)) for change in (last, state))
-    ratio = math.sqrt(turned / moved) if moved > 0.0 and turned > 0.0 else 1.0
-    change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
-    slopes /= change
-    slopes += points
-    return Splitting(slopes, penalty * change, change == ratio)
+    return state, last, penalty

@@ -3,7 +3,7 @@ import pytest
 from gradient_cases import gram_of
 
 from mtl_methods.solvers._nonnegative import minimise_nonnegative, semidefinite
-from mtl_methods.solvers._splitting import PENALTY, split
+from mtl_methods.solvers._splitting import PENALTY, split, split_in_turn
 
 SINGLE = float(np.finfo(np.float32).eps)
 
@@ -34,6 +34,18 @@ def test_a_change_of_penalty_keeps_point_and_slope():
         state, penalty, _ = split(matrix, linear, state, 40, penalty)
     slope = matrix @ np.maximum(state[0], 0.0) - linear[0]
     np.testing.assert_allclose(penalty * np.maximum(-state[0], 0.0), slope, atol=1e-8)
+
+
+def test_penalties_in_turn():
+    """Each part goes on from where the one before it led, so the minimisers stay minimisers."""
+    matrix = cosines_of(np.random.default_rng(0).normal(size=(12, 30)))
+    linear = np.random.default_rng(1).normal(size=(5, 12))
+    reached = split_in_turn(matrix, linear, None, [(300, 0.5), (1, 0.02), (1, 3.0)])
+    for h, right in zip(reached.state, linear, strict=True):
+        exact = minimise_nonnegative(matrix, right)
+        np.testing.assert_allclose(np.maximum(h, 0.0), exact.point, atol=1e-9)
+        slope = reached.penalty * np.maximum(-h, 0.0)
+        np.testing.assert_allclose(slope, matrix @ exact.point - right, atol=1e-9)
 
 
 @pytest.mark.parametrize("rank", [5, 20, 30])
