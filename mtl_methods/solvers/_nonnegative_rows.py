@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf
+from scipy.linalg.lapack import dposv, dpotrf
 
-from mtl_methods.solvers._gram import EPSILON, Vector, solve_definite
+from mtl_methods.solvers._gram import EPSILON, Vector, least, solve_definite
 from mtl_methods.solvers._nonnegative import (
     Mask,
     active_set,
     minimise_nonnegative,
     semidefinite,
 )
-from mtl_methods.solvers._splitting import PENALTY, split
+from mtl_methods.solvers._splitting import PENALTY, split_in_turn
+from mtl_methods.solvers._stationary import minimise_stationary
 
 __all__ = ["minimise_nonnegative_rows"]
 
@@ -29,17 +30,26 @@ _REGULAR = 1e-9
 _COARSE = 64.0
 """Multiple of the precision below which a pivot may be noise."""
 
+_APART = 10.0
+"""Factor between their geometric mean and every pivot from which they are of two scales."""
+
 _STEPS_REGULAR: tuple[int, ...] = (8, 8, 48)
 """Splitting steps of the rounds for independent gradients."""
 
+_STEPS_SCALES: tuple[int, ...] = (8, 12, 12, 12)
+"""Those that replace the first round's where they curve on two scales, see :func:`_parts`."""
+
 _STEPS_DEPENDENT: tuple[int, ...] = (16, 16, 24, 32, 48)
-"""The same for dependent ones."""
+"""Those of the rounds for dependent ones."""
 
 _EXCHANGES = 8
 """Largest number of solves on supports after a round of steps."""
 
 _REST = 2
 """Unfinished problems that are not worth more steps."""
+
+_SHARED = 4
+"""Number of problems on one support, on average, from which gathering them saves time."""
 
 _ROUNDED = 1e-13
 """Slope that counts as zero, relative to ``Σ|v_j|``."""
@@ -87,8 +97,10 @@ def minimise_nonnegative_rows(
     where they stand.
 
     The steps' penalty decides how far they come. Where H is regular it is ``(det H)^(1/K)``, the
-    geometric mean of its curvatures; otherwise it follows the curvature that the last step met,
-    the change of the slopes over that of the points.
+    geometric mean of its curvatures, or several in turn (:func:`_parts`); otherwise it follows
+    the curvature that the last step met, the change of the slopes over that of the points. Where
+    a positive combination of dependent gradients is zero, :func:`minimise_stationary` finds it
+    after the first steps and solves all problems with it.
 
     Args:
         matrix: H, symmetric positive semidefinite up to rounding, unit diagonal, shape (K, K).
@@ -116,30 +128,41 @@ def minimise_nonnegative_rows(
     if not numbers.size:
         return found, 0
     pivots = _pivots(matrix)
-    if pivots is None or float(pivots.min()) <= _COARSE * precision:
+    if pivots is None or least(pivots) <= _COARSE * precision:
         matrix = semidefinite(matrix, precision)
         pivots = _pivots(matrix)
         linear = -(unit @ matrix)
     linear = linear[numbers]
     sizes = np.abs(unit[numbers]).sum(axis=1)
     rows = _Rows(numbers, linear, sizes, linear, linear, linear > 0.0)
-    rounds, penalty = _STEPS_DEPENDENT, PENALTY
+    system = matrix.copy()
+    system.ravel()[:: size + 1] += _PROXIMITY
+    rounds, parts = _STEPS_DEPENDENT, [(_STEPS_DEPENDENT[0], PENALTY)]
     if pivots is not None:
-        rounds, penalty = _STEPS_REGULAR, math.exp(float(np.log(pivots).mean()))
-    for number, steps in enumerate(rounds):
+        rounds, parts = _STEPS_REGULAR, _parts(pivots)
+    for number in range(len(rounds)):
         state = rows.state if number else None
-        rows.state, penalty, settled = split(matrix, rows.linear, state, steps, penalty)
+        rows.state, penalty, settled = split_in_turn(matrix, rows.linear, state, parts)
         rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
         last = number == len(rounds) - 1
         if not number:
+            settled |= len(parts) > 1
             fitted = settled and pivots is not None
+            if pivots is None:
+                points, origin = rows.points, unit[numbers]
+                minima = minimise_stationary(matrix, system, linear, points, origin, _ROUNDED)
+                if minima is not None:
+                    found[numbers] = minima
+                    return found * scale, 1
+        if not last:
+            parts = [(rounds[number + 1], penalty)]
         # After steps with a penalty that did not fit, the supports are not worth trying.
         if not last and not (settled and (fitted or (number and pivots is None))):
             continue
         for exchange in range(_EXCHANGES):
             before = rows.numbers.size
             solved += before
-            _solve_on_supports(matrix, rows, found)
+            _solve_on_supports(matrix, system, rows, found)
             if not rows.numbers.size:
                 return found * scale, solved
             slow = 2 * rows.numbers.size > before
@@ -168,10 +191,31 @@ def _pivots(matrix: Vector) -> Vector | None:
     if info:
         return None
     pivots: Vector = factor.diagonal() ** 2
-    return pivots if float(pivots.min()) > _REGULAR else None
+    return pivots if least(pivots) > _REGULAR else None
 
 
-def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:
+def _parts(pivots: Vector) -> list[tuple[int, float]]:
+    """Return the steps and penalties of the first round with a regular matrix.
+
+    The penalty is the geometric mean of the pivots where that is near some of them. Elsewhere the
+    matrix curves on two scales, and steps with a penalty in between would take hundreds. There,
+    steps with the large scale's mean settle the conflicts that show on it, steps with the small
+    scale's settle how tasks that nearly cancel each other share the rest, and those between the
+    two settle the differences within such groups: their points are as much smaller than the
+    others as √(small / large), their slopes as small / large.
+    """
+    logarithms = np.log(pivots)
+    mean = float(logarithms.sum()) / pivots.size
+    if least(np.abs(logarithms - mean)) < math.log(_APART):
+        return [(_STEPS_REGULAR[0], math.exp(mean))]
+    large = float(logarithms[logarithms > mean].mean())
+    small = float(logarithms[logarithms < mean].mean())
+    middle = 0.5 * (small + large)
+    levels = large, small, 0.5 * (small + middle), middle
+    return [(steps, math.exp(x)) for steps, x in zip(_STEPS_SCALES, levels, strict=True)]
+
+
+def _solve_on_supports(matrix: Vector, system: Vector, rows: _Rows, found: Vector) -> None:
     """Minimise on the supports and drop the problems that this solves.
 
     The others exchange every index that violates its sign condition for the next time.
@@ -179,8 +223,6 @@ def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:
     free = rows.free
     points = rows.points * free
     right = rows.linear - points @ matrix
-    system = matrix.copy()
-    system.ravel()[:: matrix.shape[0] + 1] += _PROXIMITY
     target = points + _changes(system, right, free)
     slope = target @ matrix
     slope -= rows.linear
@@ -192,6 +234,9 @@ def _solve_on_supports(matrix: Vector, rows: _Rows, found: Vector) -> None:
     wrong |= target < 0.0
     found[rows.numbers] = target
     (left,) = wrong.any(axis=1).nonzero()
+    if not left.size:
+        rows.numbers = left
+        return
     if left.size < target.shape[0]:
         rows.keep(left)
         target, wrong, free = target[left], wrong[left], free[left]
@@ -207,7 +252,7 @@ def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
     found = np.zeros((count, size))
     packed = free.tobytes()
     keys = [packed[first : first + size] for first in range(0, count * size, size)]
-    if 2 * len(set(keys)) <= count:
+    if _SHARED * len(set(keys)) <= count:
         together: dict[bytes, list[int]] = {}
         for row, key in enumerate(keys):
             together.setdefault(key, []).append(row)
@@ -216,17 +261,20 @@ def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
             if index.size:
                 block = system.take(index, 0).take(index, 1)
                 solved, _ = solve_definite(block, right[members].take(index, 1).T)
-                found[np.ix_(members, index)] = solved.T
+                rows = np.zeros((len(members), size))
+                rows[:, index] = solved.T
+                found[members] = rows
         return found
     places = free.ravel().nonzero()[0]
     columns, values = places % size, right.ravel().take(places)
     ends = places.searchsorted(np.arange(size, size * (count + 1), size)).tolist()
+    take = system.take  # looked up once for some 80 calls
     parts, begin = [], 0
     for end in ends:
         if end > begin:
             index = columns[begin:end]
-            block = system.take(index, 0).take(index, 1)
-            parts.append(solve_definite(block, values[begin:end])[0])
+            block = take(index, 0).take(index, 1)
+            parts.append(dposv(block.T, values[begin:end], 1, 1)[1])
         begin = end
     if parts:
         found.ravel()[places] = np.concatenate(parts)

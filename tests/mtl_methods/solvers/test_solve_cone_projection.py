@@ -92,7 +92,7 @@ def test_many_tasks_in_few_dimensions_share_their_solution(rank, decades):
     lower = np.eye(40)
     solution = solve_cone_projection(gram_of(rows), lower)
     assert solution.status == "converged"
-    assert solution.iterations < 100
+    assert solution.iterations == 1
     lengths = np.linalg.norm(rows, axis=1)
     sizes = solution.weights @ lengths
     assert (solution.weights >= lower).all()
@@ -114,6 +114,21 @@ def test_cones_that_hardly_open_or_do_not(rank, seed, signs):
     solution = solve_cone_projection(gram_of(rows), lower)
     assert solution.status == "converged"
     for bound, weights in zip(lower, solution.weights, strict=True):
+        assert_projected(rows, bound, weights)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("distance", [1e-2, 1e-3])
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_that_nearly_cancel_or_agree(sign, distance, seed):
+    """The matrix curves on two scales; most supports are known before the first system."""
+    generator = np.random.default_rng(seed)
+    half = generator.normal(size=(20, 84))
+    rows = np.concatenate([half, sign * half + distance * generator.normal(size=half.shape)])
+    solution = solve_cone_projection(gram_of(rows), np.eye(40))
+    assert solution.residual <= 1e-11
+    assert solution.iterations <= 100
+    for bound, weights in zip(np.eye(40), solution.weights, strict=True):
         assert_projected(rows, bound, weights)
 
 
