@@ -36,7 +36,7 @@ _APART = 10.0
 _STEPS_REGULAR: tuple[int, ...] = (8, 8, 48)
 """Splitting steps of the rounds for independent gradients."""
 
-_STEPS_SCALES: tuple[int, ...] = (8, 12, 12, 12)
+_STEPS_SCALES: tuple[int, ...] = (8, 12, 8, 16)
 """Those that replace the first round's where they curve on two scales, see :func:`_parts`."""
 
 _STEPS_DEPENDENT: tuple[int, ...] = (16, 16, 24, 32, 48)
@@ -111,7 +111,8 @@ def minimise_nonnegative_rows(
         The minimisers, shape (R, K), and the number of linear systems solved.
     """
     count, size = origin.shape
-    scale = np.abs(origin).max(axis=1, keepdims=True)
+    magnitudes = np.abs(origin)
+    scale = magnitudes.max(axis=1, keepdims=True)
     scale[scale == 0.0] = 1.0
     unit = origin / scale
     linear = -(unit @ matrix)
@@ -133,7 +134,7 @@ def minimise_nonnegative_rows(
         pivots = _pivots(matrix)
         linear = -(unit @ matrix)
     linear = linear[numbers]
-    sizes = np.abs(unit[numbers]).sum(axis=1)
+    sizes = magnitudes.sum(axis=1)[numbers] / scale[numbers, 0]
     rows = _Rows(numbers, linear, sizes, linear, linear, linear > 0.0)
     system = matrix.copy()
     system.ravel()[:: size + 1] += _PROXIMITY
@@ -205,11 +206,13 @@ def _parts(pivots: Vector) -> list[tuple[int, float]]:
     others as √(small / large), their slopes as small / large.
     """
     logarithms = np.log(pivots)
-    mean = float(logarithms.sum()) / pivots.size
+    total = float(logarithms.sum())
+    mean = total / pivots.size
     if least(np.abs(logarithms - mean)) < math.log(_APART):
         return [(_STEPS_REGULAR[0], math.exp(mean))]
-    large = float(logarithms[logarithms > mean].mean())
-    small = float(logarithms[logarithms < mean].mean())
+    below = logarithms < mean
+    count, part = int(np.count_nonzero(below)), float(logarithms @ below)
+    small, large = part / count, (total - part) / (pivots.size - count)
     middle = 0.5 * (small + large)
     levels = large, small, 0.5 * (small + middle), middle
     return [(steps, math.exp(x)) for steps, x in zip(_STEPS_SCALES, levels, strict=True)]

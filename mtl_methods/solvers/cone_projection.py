@@ -94,7 +94,7 @@ def solve_cone_projection(
     added, iterations = minimise_nonnegative_rows(cosines, origin, precision)
     slope = (origin + added) @ cosines
     total = (np.abs(origin) + added).sum(axis=-1, keepdims=True)
-    violation = np.where(added > 0.0, np.abs(slope), -slope)
+    violation = np.maximum(-slope, slope * (added > 0.0))
     residual = float((violation / np.maximum(total, np.finfo(np.float64).tiny)).max())
     return ConeProjectionSolution(
         bounds + (added * inverse).reshape(bounds.shape),
