@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv, dpotrf
+from scipy.linalg.lapack import dpotrf
 
-from mtl_methods.solvers._gram import EPSILON, Vector, least, solve_definite
+from mtl_methods.solvers._gram import EPSILON, Vector, least
 from mtl_methods.solvers._nonnegative import (
     Mask,
     active_set,
@@ -18,6 +20,11 @@ from mtl_methods.solvers._nonnegative import (
 )
 from mtl_methods.solvers._splitting import PENALTY, split_in_turn
 from mtl_methods.solvers._stationary import minimise_stationary
+from mtl_methods.solvers._supports import (
+    inverse_of,
+    solve_beside_supports,
+    solve_on_supports,
+)
 
 __all__ = ["minimise_nonnegative_rows"]
 
@@ -48,8 +55,12 @@ _EXCHANGES = 8
 _REST = 2
 """Unfinished problems that are not worth more steps."""
 
-_SHARED = 4
-"""Number of problems on one support, on average, from which gathering them saves time."""
+_LARGE = 0.65
+"""Share of the indices in the supports, on average, from which the systems on the rest, which take
+the inverse of the matrix, cost less."""
+
+_INVERTIBLE = 1e-7
+"""Pivot down to which the inverse is accurate enough for them, after steps on two scales."""
 
 _ROUNDED = 1e-13
 """Slope that counts as zero, relative to ``Σ|v_j|``."""
@@ -141,13 +152,15 @@ def minimise_nonnegative_rows(
     rounds, parts = _STEPS_DEPENDENT, [(_STEPS_DEPENDENT[0], PENALTY)]
     if pivots is not None:
         rounds, parts = _STEPS_REGULAR, _parts(pivots)
+    scales = len(parts) > 1
+    invertible = scales and pivots is not None and least(pivots) > _INVERTIBLE
     for number in range(len(rounds)):
         state = rows.state if number else None
         rows.state, penalty, settled = split_in_turn(matrix, rows.linear, state, parts)
         rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
         last = number == len(rounds) - 1
         if not number:
-            settled |= len(parts) > 1
+            settled |= scales
             fitted = settled and pivots is not None
             if pivots is None:
                 points, origin = rows.points, unit[numbers]
@@ -160,10 +173,13 @@ def minimise_nonnegative_rows(
         # After steps with a penalty that did not fit, the supports are not worth trying.
         if not last and not (settled and (fitted or (number and pivots is None))):
             continue
+        solve = partial(solve_on_supports, system)
+        if invertible and np.count_nonzero(rows.free) > _LARGE * rows.free.size:
+            solve = partial(solve_beside_supports, inverse_of(system))
         for exchange in range(_EXCHANGES):
             before = rows.numbers.size
             solved += before
-            _solve_on_supports(matrix, system, rows, found)
+            _try_supports(matrix, solve, rows, found)
             if not rows.numbers.size:
                 return found * scale, solved
             slow = 2 * rows.numbers.size > before
@@ -218,7 +234,9 @@ def _parts(pivots: Vector) -> list[tuple[int, float]]:
     return [(steps, math.exp(x)) for steps, x in zip(_STEPS_SCALES, levels, strict=True)]
 
 
-def _solve_on_supports(matrix: Vector, system: Vector, rows: _Rows, found: Vector) -> None:
+def _try_supports(
+    matrix: Vector, solve: Callable[[Vector, Mask], Vector], rows: _Rows, found: Vector
+) -> None:
     """Minimise on the supports and drop the problems that this solves.
 
     The others exchange every index that violates its sign condition for the next time.
@@ -226,7 +244,7 @@ def _solve_on_supports(matrix: Vector, system: Vector, rows: _Rows, found: Vecto
     free = rows.free
     points = rows.points * free
     right = rows.linear - points @ matrix
-    target = points + _changes(system, right, free)
+    target = points + solve(right, free)
     slope = target @ matrix
     slope -= rows.linear
     bound = np.abs(target).sum(axis=1)
@@ -247,38 +265,3 @@ def _solve_on_supports(matrix: Vector, system: Vector, rows: _Rows, found: Vecto
     rows.free = np.where(free, target > 0.0, wrong)
     stays = (target >= 0.0).all(axis=1)
     rows.points[stays] = target[stays]
-
-
-def _changes(system: Vector, right: Vector, free: Mask) -> Vector:
-    """Solve one linear system a row on its support; systems of one matrix are solved at once."""
-    count, size = free.shape
-    found = np.zeros((count, size))
-    packed = free.tobytes()
-    keys = [packed[first : first + size] for first in range(0, count * size, size)]
-    if _SHARED * len(set(keys)) <= count:
-        together: dict[bytes, list[int]] = {}
-        for row, key in enumerate(keys):
-            together.setdefault(key, []).append(row)
-        for members in together.values():
-            (index,) = free[members[0]].nonzero()
-            if index.size:
-                block = system.take(index, 0).take(index, 1)
-                solved, _ = solve_definite(block, right[members].take(index, 1).T)
-                rows = np.zeros((len(members), size))
-                rows[:, index] = solved.T
-                found[members] = rows
-        return found
-    places = free.ravel().nonzero()[0]
-    columns, values = places % size, right.ravel().take(places)
-    ends = places.searchsorted(np.arange(size, size * (count + 1), size)).tolist()
-    take = system.take  # looked up once for some 80 calls
-    parts, begin = [], 0
-    for end in ends:
-        if end > begin:
-            index = columns[begin:end]
-            block = take(index, 0).take(index, 1)
-            parts.append(dposv(block.T, values[begin:end], 1, 1)[1])
-        begin = end
-    if parts:
-        found.ravel()[places] = np.concatenate(parts)
-    return found
