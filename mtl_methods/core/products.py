@@ -1,13 +1,16 @@
-"""Products of few long rows."""
+"""Products of few long rows, and the symmetric matrices made of them."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "long_product", "lower_products"]
+__all__ = ["Block", "long_product", "lower_products", "symmetric_sum"]
 
 Block = tuple[int, int, Tensor]
 """A block of a larger matrix: its first row, its first column, its entries."""
@@ -47,9 +50,11 @@ def lower_products(
             same. It makes few at a time, so that no second copy of all rows exists.
 
     Returns:
-        Blocks that cover the lower triangle of the (K, K) matrix, of shape () where they are one
-        number; what they hold above the diagonal does not count.
+        Blocks that cover the lower triangle of the (K, K) matrix, of shape () if each block of
+        rows has one; what they hold above the diagonal does not count.
     """
+    if all(block.shape[0] == 1 for block in blocks):
+        return _dot_products(blocks, turned)
     flat = [block.reshape(block.shape[0], -1) for block in blocks]
     products: list[Block] = []
     row = 0
@@ -58,21 +63,77 @@ def lower_products(
         step = count if turned is None else _TASKS
         for start in range(0, count, step):
             end = min(start + step, count)
-            part = block if end - start == count else block[start:end]
+            part = block[start:end]
             left = (part if turned is None else turned(part)).reshape(end - start, -1)
             column = 0
             for earlier in flat[:i]:
-                products.append((row + start, column, _product(left, earlier)))
+                products.append((row + start, column, long_product(left, earlier)))
                 column += earlier.shape[0]
-            own = flat[i] if end == count else flat[i][:end]
-            products.append((row + start, column, _product(left, own)))
+            products.append((row + start, column, long_product(left, flat[i][:end])))
         row += count
     return products
 
 
-def _product(left: Tensor, right: Tensor) -> Tensor:
-    if left.shape[0] > 1 or right.shape[0] > 1:
-        return long_product(left, right)
-    if left.shape[1] > _BLOCK:
-        return long_product(left, right).view(())
-    return torch.dot(left[0], right[0])
+def _dot_products(
+    blocks: Sequence[Tensor], turned: Callable[[Tensor], Tensor] | None
+) -> list[Block]:
+    rows = [block.reshape(-1) for block in blocks]
+    products: list[Block] = []
+    for i, block in enumerate(blocks):
+        left = rows[i] if turned is None else turned(block).reshape(-1)
+        products += [(i, j, _dot(left, rows[j])) for j in range(i + 1)]
+    return products
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    if left.shape[0] <= _BLOCK:
+        return torch.dot(left, right)
+    return long_product(left.unsqueeze(0), right.unsqueeze(0)).view(())
+
+
+def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
+    """The sum of symmetric matrices that :func:`lower_products` gave.
+
+    Args:
+        blocks: Blocks of all of them.
+        size: K.
+
+    Returns:
+        Shape (K, K), float64; read in one transfer where all are on one device.
+    """
+    if not any(entries.dim() for _, _, entries in blocks):
+        sums = [[0.0] * size for _ in range(size)]
+        for (row, column, _), number in zip(blocks, _numbers(blocks).tolist(), strict=True):
+            sums[row][column] += number
+            if row != column:
+                sums[column][row] += number
+        return np.array(sums)
+    lower: NDArray[np.float64] = np.zeros((size, size))
+    numbers, start = _numbers(blocks), 0
+    for row, column, entries in blocks:
+        height, width = entries.shape or (1, 1)
+        end = start + height * width
+        lower[row : row + height, column : column + width] += numbers[start:end].reshape(
+            height, width
+        )
+        start = end
+    return np.where(_lower_triangle(size), lower, lower.T)
+
+
+def _numbers(blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """All entries of all blocks, one after the other."""
+    tensors = [entries for _, _, entries in blocks]
+    if len({tensor.device for tensor in tensors}) > 1:
+        tensors = [tensor.to("cpu") for tensor in tensors]
+    if any(tensor.dim() for tensor in tensors):
+        together = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    else:
+        together = torch.stack(tensors)
+    numbers: NDArray[np.float64] = together.to("cpu", torch.float64).numpy()
+    return numbers
+
+
+@functools.cache
+def _lower_triangle(size: int) -> NDArray[np.bool_]:
+    lower: NDArray[np.bool_] = np.tri(size, dtype=bool)
+    return lower

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
+from mtl_methods.core.products import symmetric_sum
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import (
-    EdgeFactor,
     Factor,
     GradientFactor,
     LeafFactor,
@@ -27,15 +26,13 @@ from mtl_methods.exact_gram.factors import (
     Workspace,
 )
 from mtl_methods.exact_gram.layer import (
-    BiasUse,
     GradientUse,
-    LayerUse,
     MatrixUse,
     RowUse,
     as_gradient_use,
-    slots_of,
+    has_many_rows,
 )
-from mtl_methods.exact_gram.plan import ExactUses, GramPlan, make_plan
+from mtl_methods.exact_gram.plan import FactorPlan, GramPlan, make_plan
 from mtl_methods.exact_gram.readings import Readings
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
@@ -43,8 +40,6 @@ from mtl_methods.exact_gram.trunk import Trunk, find_trunk
 __all__ = ["FactoredGradients", "PlainGradients", "factored_gradients"]
 
 logger = logging.getLogger("mtl_methods")
-
-Key = tuple[Any, int]
 
 _NOT_BATCHED = (
     "a hook or a function in the trunk fails where the gradients of several tasks travel together; "
@@ -70,7 +65,7 @@ class FactoredGradients:
         losses: Sequence[Tensor],
         trunk: Trunk,
         plan: GramPlan,
-        uses: ExactUses,
+        factors: Sequence[FactorPlan],
         workspace: Workspace,
         scale: float,
     ) -> None:
@@ -78,7 +73,8 @@ class FactoredGradients:
         self._scale = scale
         workspace.reset()
         self._tasks = len(losses)
-        self._factors = _factors(trunk.parameters, uses, self._tasks, workspace)
+        self._factors = [_factor(factor, self._tasks, workspace) for factor in factors]
+        self._targets, self._places = _targets(self._factors)
         self._device = trunk.parameters[0].device
         self.rows = torch.empty(self._tasks, 0, dtype=self._factors[0].dtype, device=self._device)
         self.heads: list[HeadGradient] = []
@@ -112,64 +108,41 @@ class FactoredGradients:
 
     def _gram(self, wide: bool) -> NDArray[np.float64]:
         blocks = [block for factor in self._factors for block in factor.products(wide)]
-        lower: NDArray[np.float64] = np.zeros((self._tasks, self._tasks))
-        entries = _read([block for _, _, block in blocks])
-        for (row, column, block), found in zip(blocks, entries, strict=True):
-            height, width = block.shape or (1, 1)
-            lower[row : row + height, column : column + width] += found
-        gram = np.where(_lower_triangle(self._tasks), lower, lower.T)
+        gram = symmetric_sum(blocks, self._tasks)
         return gram if self._scale == 1.0 else gram / self._scale**2
-
-    def _wanted(self) -> dict[Key, Any]:
-        """What is to be differentiated by: edges of the trunk and parameters."""
-        wanted: dict[Key, Any] = {}
-        for factor in self._factors:
-            if isinstance(factor, EdgeFactor):
-                wanted.update({(edge.node, edge.output_nr): edge for edge in factor.edges})
-            else:
-                wanted[id(factor.parameter), 0] = factor.parameter
-        return wanted
 
     def _one_by_one(self, losses: Sequence[Tensor], trunk: Trunk) -> None:
         """Sends each task down through its head and the trunk, and keeps what factors need."""
-        wanted = self._wanted()
-        readings = Readings(wanted.values())
+        count = len(self._targets)
         last = max((k for k, loss in enumerate(losses) if loss.requires_grad), default=0)
-        with readings:
+        with Readings(self._targets) as readings:
             for k, (loss, leaves) in enumerate(zip(losses, trunk.private_leaves, strict=True)):
-                by_key: dict[Key, Tensor | None] = dict.fromkeys(wanted)
-                own: Sequence[Tensor | None] = ()
+                found: Sequence[Tensor | None] = [None] * (count + len(leaves))
                 if loss.requires_grad:
                     found = torch.autograd.grad(
                         loss,
-                        [*wanted.values(), *leaves],
+                        [*self._targets, *leaves],
                         None if self._scale == 1.0 else torch.full_like(loss, self._scale),
                         retain_graph=k != last,
                         allow_unused=True,
                     )
-                    by_key = dict(zip(wanted, found, strict=False))
-                    by_key.update(readings.take(1, batched=False))
-                    own = found[len(wanted) :]
-                with torch.no_grad():
-                    self._collect(k, 1, by_key, batched=False)
-                self.heads.append(HeadGradient(leaves, tuple(own)))
+                self._collect(k, 1, readings.put_into(found[:count], 1, batched=False), False)
+                self.heads.append(HeadGradient(leaves, tuple(found[count:])))
 
     def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
         """Sends the tasks down the trunk, some at once, and keeps what factors need."""
-        wanted = self._wanted()
         arriving = seeds.arriving()
         outputs = [trunk.edges[i] for i in arriving]
-        readings = Readings(wanted.values())
         first, end = 0, self._tasks if arriving else 0
         failure: RuntimeError | None = None
-        with readings:
+        with Readings(self._targets) as readings:
             while first < end:
                 count = min(step, end - first)
                 together = step > 1
                 try:
                     found = torch.autograd.grad(
                         outputs,
-                        list(wanted.values()),
+                        self._targets,
                         [
                             seeds.of_tasks(i, first, first + count)
                             if together
@@ -192,99 +165,66 @@ class FactoredGradients:
                     logger.info("tasks cannot travel down the trunk together: %s", error)
                     self.plan = dataclasses.replace(self.plan, tasks_at_once=1)
                     continue
-                by_key: dict[Key, Tensor | None] = dict(zip(wanted, found, strict=True))
-                by_key.update(readings.take(count, batched=together))
-                with torch.no_grad():
-                    self._collect(first, count, by_key, together)
+                read = readings.put_into(found, count, batched=together)
+                self._collect(first, count, read, together)
                 first += count
 
     def _collect(
-        self, first: int, count: int, found: dict[Key, Tensor | None], batched: bool
+        self, first: int, count: int, found: Sequence[Tensor | None], batched: bool
     ) -> None:
-        for factor in self._factors:
-            if isinstance(factor, EdgeFactor):
-                deltas = []
-                for edge in factor.edges:
-                    delta = _chunk(found[edge.node, edge.output_nr], batched)
-                    if delta is None:
-                        metadata: Any = edge.node
-                        shape = metadata._input_metadata[edge.output_nr].shape
-                        delta = factor.parameter.new_zeros((count, *shape))
-                    deltas.append(delta)
-                factor.collect(first, deltas)
-            elif isinstance(factor, LeafFactor):
-                parameter = factor.parameter
-                gradient = _chunk(found[id(parameter), 0], batched)
-                if gradient is None:
-                    gradient = parameter.new_zeros((count, *parameter.shape))
-                factor.collect(first, gradient)
+        """Gives factors the gradients of some tasks: batched, or of one task as they are."""
+        with torch.no_grad():
+            gradients = [
+                _zeros(target, count)
+                if gradient is None
+                else _strided(gradient if batched else gradient.unsqueeze(0))
+                for target, gradient in zip(self._targets, found, strict=True)
+            ]
+            for factor, places in zip(self._factors, self._places, strict=True):
+                factor.collect(first, [gradients[place] for place in places])
 
 
-def _chunk(gradient: Tensor | None, batched: bool) -> Tensor | None:
-    """A gradient of several tasks as it is, or of one as a batch of one."""
-    if gradient is None:
-        return None
-    if gradient.layout is not torch.strided:
-        gradient = gradient.to_dense()
-    return gradient if batched else gradient[None]
+def _zeros(target: Any, count: int) -> Tensor:
+    """What several tasks send to a target that none of them reaches."""
+    if isinstance(target, Tensor):
+        return target.new_zeros((count, *target.shape))
+    node: Any = target.node
+    metadata = node._input_metadata[target.output_nr]
+    return torch.zeros((count, *metadata.shape), dtype=metadata.dtype, device=metadata.device)
 
 
-def _read(blocks: Sequence[Tensor]) -> Sequence[NDArray[np.float64] | float]:
-    """What blocks hold, in one transfer where they are on one device."""
-    if len({block.device for block in blocks}) > 1:
-        return [block.to("cpu", torch.float64).numpy() for block in blocks]
-    if not any(block.dim() for block in blocks):
-        read: list[float] = torch.stack(tuple(blocks)).tolist()
-        return read
-    together = torch.cat([block.reshape(-1) for block in blocks])
-    numbers: NDArray[np.float64] = together.to("cpu", torch.float64).numpy()
-    found, start = [], 0
-    for block in blocks:
-        end = start + block.numel()
-        found.append(numbers[start:end].reshape(block.shape))
-        start = end
-    return found
+def _strided(gradient: Tensor) -> Tensor:
+    return gradient if gradient.layout is torch.strided else gradient.to_dense()
 
 
-@functools.cache
-def _lower_triangle(size: int) -> NDArray[np.bool_]:
-    lower: NDArray[np.bool_] = np.tri(size, dtype=bool)
-    return lower
+def _targets(factors: Sequence[Factor]) -> tuple[list[Any], list[list[int]]]:
+    """What is to be differentiated by, each once, and the places that each factor needs."""
+    found: dict[Hashable, int] = {}
+    targets: list[Any] = []
+    places: list[list[int]] = []
+    for factor in factors:
+        own = []
+        for target in factor.targets:
+            key = id(target) if isinstance(target, Tensor) else (target.node, target.output_nr)
+            if key not in found:
+                found[key] = len(targets)
+                targets.append(target)
+            own.append(found[key])
+        places.append(own)
+    return targets, places
 
 
-def _factors(
-    parameters: Sequence[Tensor], uses: ExactUses, tasks: int, workspace: Workspace
-) -> list[Factor]:
-    """The factors of all parameters; a bias is kept with the weight of its layer where it can."""
-    biases = {
-        slots_of(known): parameter
-        for parameter, known in zip(parameters, uses, strict=True)
-        if known and isinstance(known[0], BiasUse)
-    }
-    factors, joined = [], set()
-    for parameter, known in zip(parameters, uses, strict=True):
-        factor = _factor(parameter, known, tasks, workspace)
-        if isinstance(factor, MatrixFactor):
-            bias = biases.get(slots_of(known))
-            if bias is not None and bias.numel() == factor.uses[0].groups * factor.uses[0].out:
-                factor.bias = bias
-                joined.add(id(bias))
-        factors.append(factor)
-    return [factor for factor in factors if id(factor.parameter) not in joined]
-
-
-def _factor(
-    parameter: Tensor, uses: tuple[LayerUse, ...], tasks: int, workspace: Workspace
-) -> Factor:
+def _factor(plan: FactorPlan, tasks: int, workspace: Workspace) -> Factor:
+    parameter, uses = plan.parameter, plan.uses
     matrix = [use for use in uses if isinstance(use, MatrixUse)]
+    if matrix and has_many_rows(matrix):
+        return GradientFactor(parameter, list(map(as_gradient_use, matrix)), tasks, workspace)
+    if matrix:
+        return MatrixFactor(parameter, matrix, tasks, workspace, plan.bias)
     rows = [use for use in uses if isinstance(use, RowUse)]
-    small = [use for use in uses if isinstance(use, GradientUse)]
-    if matrix and sum(use.rows for use in matrix) > matrix[0].width:
-        small = [as_gradient_use(use) for use in matrix]
-    elif matrix:
-        return MatrixFactor(parameter, matrix, tasks, workspace)
     if rows:
         return RowFactor(parameter, rows, tasks, workspace)
+    small = [use for use in uses if isinstance(use, GradientUse)]
     if small:
         return GradientFactor(parameter, small, tasks, workspace)
     return LeafFactor(parameter, tasks, workspace)
@@ -329,7 +269,7 @@ def factored_gradients(
     trunk = find_trunk(losses, shared, heads)
     if isinstance(trunk, str):
         return PlainGradients(GramPlan("plain", trunk))
-    plan, uses = make_plan(trunk, len(losses), forced=forced)
+    plan, factors = make_plan(trunk, len(losses), forced=forced)
     if plan.path == "plain":
         return PlainGradients(plan)
-    return FactoredGradients(losses, trunk, plan, uses, workspace or Workspace(), scale)
+    return FactoredGradients(losses, trunk, plan, factors, workspace or Workspace(), scale)

@@ -13,7 +13,6 @@ from mtl_methods.core.products import Block, lower_products
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
 
 __all__ = [
-    "EdgeFactor",
     "Factor",
     "GradientFactor",
     "LeafFactor",
@@ -49,10 +48,22 @@ class Workspace:
 
 
 class Factor(ABC):
-    """K task gradients of one parameter in a form from which they need not be written out."""
+    """K task gradients of one parameter in a form from which they need not be written out.
 
-    def __init__(self, parameter: Tensor, tasks: int, workspace: Workspace) -> None:
+    Attributes:
+        targets: What tasks are to be differentiated by: the parameter, or the edges where output
+            gradients Δ are read.
+    """
+
+    def __init__(
+        self,
+        parameter: Tensor,
+        targets: Sequence[Tensor | GradientEdge],
+        tasks: int,
+        workspace: Workspace,
+    ) -> None:
         self.parameter = parameter
+        self.targets = tuple(targets)
         self.tasks = tasks
         self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
         self._workspace = workspace
@@ -68,6 +79,10 @@ class Factor(ABC):
             shape = (self.tasks, *chunk.shape[1:])
             self._kept[part] = [self._workspace.take(key, shape, self.dtype, chunk.device)]
         self._kept[part][0][first : first + chunk.shape[0]] = chunk
+
+    @abstractmethod
+    def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
+        """Takes the gradients of the tasks from ``first`` on, shape (c, ...), one per target."""
 
     @abstractmethod
     def products(self, wide: bool = False) -> list[Block]:
@@ -92,7 +107,7 @@ class Factor(ABC):
         for block in self._blocks():
             count = block.shape[0]
             if count == 1 and total is not None:
-                total.add_(block[0], alpha=weights[first])
+                total.add_(block.squeeze(0), alpha=weights[first])
             else:
                 term = _weighted_rows(weights[first : first + count], block)
                 total = term if total is None else total.add_(term)
@@ -103,7 +118,7 @@ class Factor(ABC):
 
 def _weighted_rows(weights: Sequence[float], block: Tensor) -> Tensor:
     if block.shape[0] == 1:
-        return block[0] * weights[0]
+        return block.squeeze(0) * weights[0]
     vector = torch.tensor(weights, dtype=block.dtype, device=block.device)
     return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:])
 
@@ -124,44 +139,33 @@ class _Rows(Factor):
 class LeafFactor(_Rows):
     """The gradients as autograd gives them for the parameter."""
 
-    def collect(self, first: int, gradients: Tensor) -> None:
-        """Takes the gradients of the tasks from ``first`` on, shape (c, *parameter.shape)."""
-        self._keep(0, first, gradients)
+    def __init__(self, parameter: Tensor, tasks: int, workspace: Workspace) -> None:
+        super().__init__(parameter, [parameter], tasks, workspace)
+
+    def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
+        """Keeps them."""
+        self._keep(0, first, gradients[0])
 
 
-class EdgeFactor(Factor):
-    """A factor that is made from output gradients Δ.
-
-    Attributes:
-        edges: Where these are read.
-    """
-
-    edges: tuple[GradientEdge, ...]
-
-    @abstractmethod
-    def collect(self, first: int, deltas: Sequence[Tensor]) -> None:
-        """Takes Δ of the tasks from ``first`` on, shape (c, ...), one per edge."""
-
-
-class GradientFactor(_Rows, EdgeFactor):
+class GradientFactor(_Rows):
     """The gradients made from Δ by rules: small parameters."""
 
     def __init__(
         self, parameter: Tensor, uses: Sequence[GradientUse], tasks: int, workspace: Workspace
     ) -> None:
-        super().__init__(parameter, tasks, workspace)
+        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
         self.uses = uses
-        self.edges = tuple(use.edge for use in uses)
 
-    def collect(self, first: int, deltas: Sequence[Tensor]) -> None:
+    def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Turns Δ into gradients at once."""
-        gradients = [
-            use.gradient(delta.to(self.dtype)) for use, delta in zip(self.uses, deltas, strict=True)
+        own = [
+            use.gradient(delta.to(self.dtype))
+            for use, delta in zip(self.uses, gradients, strict=True)
         ]
-        self._keep(0, first, sum(gradients[1:], start=gradients[0]))
+        self._keep(0, first, sum(own[1:], start=own[0]))
 
 
-class MatrixFactor(EdgeFactor):
+class MatrixFactor(Factor):
     """Δ and the layer's inputs A: ``<g_i, g_j> = <S Δ_i, Δ_j>`` with ``S = A Aᵀ``.
 
     With R rows, the products cost ``K R² out + K² R out`` where gradients of width ``w`` would
@@ -175,15 +179,15 @@ class MatrixFactor(EdgeFactor):
         uses: Sequence[MatrixUse],
         tasks: int,
         workspace: Workspace,
+        bias: Tensor | None = None,
     ) -> None:
-        super().__init__(parameter, tasks, workspace)
+        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
         self.uses = uses
-        self.bias: Tensor | None = None
-        self.edges = tuple(use.edge for use in uses)
+        self.bias = bias
 
-    def collect(self, first: int, deltas: Sequence[Tensor]) -> None:
+    def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps Δ as (c, groups, R, out)."""
-        for part, (use, delta) in enumerate(zip(self.uses, deltas, strict=True)):
+        for part, (use, delta) in enumerate(zip(self.uses, gradients, strict=True)):
             self._keep(part, first, use.outputs(delta))
 
     def products(self, wide: bool = False) -> list[Block]:
@@ -191,16 +195,18 @@ class MatrixFactor(EdgeFactor):
         dtype = torch.float64 if wide else self.dtype
         inputs = self._inputs().to(dtype)
         blocks = [block.to(dtype) for block in self._blocks()]
-        if inputs.shape[0] == 1:  # not as a batch of one, which is slower
-            similarity = inputs[0] @ inputs[0].T
+        single = inputs.shape[0] == 1  # not as a batch of one, which is slower
+        if single:
+            rows = inputs.squeeze(0)
+            similarity = torch.mm(rows, rows.t())
         else:
-            similarity = inputs @ inputs.transpose(1, 2)
+            similarity = torch.bmm(inputs, inputs.transpose(1, 2))
         if self.bias is not None:
             similarity += 1.0
 
         def turned(block: Tensor) -> Tensor:
-            if block.shape[0] == 1 and similarity.dim() == 2:
-                return similarity @ block[0, 0]
+            if single and block.shape[0] == 1:
+                return torch.mm(similarity, block.view(block.shape[2:]))
             return torch.matmul(similarity, block)
 
         return lower_products(blocks, turned)
@@ -209,9 +215,9 @@ class MatrixFactor(EdgeFactor):
         """One product of the weighted sum of Δ with A."""
         mean, inputs = self._weighted(weights), self._inputs()
         if inputs.shape[0] == 1:
-            product = (mean[0].T @ inputs[0])[None]
+            product = torch.mm(mean.squeeze(0).t(), inputs.squeeze(0)).unsqueeze(0)
         else:
-            product = mean.transpose(1, 2) @ inputs
+            product = torch.bmm(mean.transpose(1, 2), inputs)
         combined = [(self.parameter, self.uses[0].fold(product))]
         if self.bias is not None:
             combined.append((self.bias, mean.sum(1).view(self.bias.shape)))
@@ -229,24 +235,23 @@ class MatrixFactor(EdgeFactor):
         return self._kept[0]
 
 
-class RowFactor(_Rows, EdgeFactor):
+class RowFactor(_Rows):
     """Gradients of the rows that were looked up; all others are zero."""
 
     def __init__(
         self, parameter: Tensor, uses: Sequence[RowUse], tasks: int, workspace: Workspace
     ) -> None:
-        super().__init__(parameter, tasks, workspace)
-        self.edges = tuple(use.edge for use in uses)
+        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
         indices = torch.cat([use.indices for use in uses])
         self.rows, positions = torch.unique(indices, return_inverse=True)
         self.positions = positions.split([use.indices.numel() for use in uses])
         self.width = uses[0].width
 
-    def collect(self, first: int, deltas: Sequence[Tensor]) -> None:
+    def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Adds up Δ by row."""
-        count = deltas[0].shape[0]
-        total = deltas[0].new_zeros(count, len(self.rows), self.width, dtype=self.dtype)
-        for positions, delta in zip(self.positions, deltas, strict=True):
+        count = gradients[0].shape[0]
+        total = gradients[0].new_zeros(count, len(self.rows), self.width, dtype=self.dtype)
+        for positions, delta in zip(self.positions, gradients, strict=True):
             rows = delta.reshape(count, -1, self.width).to(self.dtype)
             total.index_add_(1, positions, rows)
         if len(self.rows) and int(self.rows[0]) < 0:

@@ -17,13 +17,15 @@ __all__ = [
     "LayerUse",
     "MatrixUse",
     "RowUse",
+    "Slot",
     "as_gradient_use",
+    "has_many_rows",
     "slots_of",
     "sum_to",
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class LayerUse(ABC):
     """One use of a parameter that a rule covers.
 
@@ -38,7 +40,7 @@ class LayerUse(ABC):
     elements: int
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class GradientUse(LayerUse):
     """A use whose parameter gradient is small and cheap: biases, scales of norms.
 
@@ -49,7 +51,7 @@ class GradientUse(LayerUse):
     gradient: Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class BiasUse(GradientUse):
     """A use whose gradient is the sum of Δ over the rows of a :class:`MatrixUse` at the same edge.
 
@@ -57,7 +59,7 @@ class BiasUse(GradientUse):
     """
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class MatrixUse(LayerUse):
     """A use whose parameter gradient is ``sum over rows of Δ ⊗ A``, in g independent groups.
 
@@ -82,7 +84,7 @@ class MatrixUse(LayerUse):
     layout: str
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class RowUse(LayerUse):
     """A use whose gradient adds rows of Δ to rows of the parameter: embeddings.
 
@@ -95,9 +97,18 @@ class RowUse(LayerUse):
     width: int
 
 
-def slots_of(uses: Iterable[LayerUse]) -> frozenset[tuple[Any, int]]:
+Slot = tuple[Any, int]
+
+
+def slots_of(uses: Iterable[LayerUse]) -> frozenset[Slot]:
     """Where the output gradients of uses are read: (node, output)."""
     return frozenset((use.edge.node, use.edge.output_nr) for use in uses)
+
+
+def has_many_rows(uses: Iterable[LayerUse]) -> bool:
+    """Whether a matrix has more rows than columns, so that its gradients are better written out."""
+    matrix = [use for use in uses if isinstance(use, MatrixUse)]
+    return bool(matrix) and sum(use.rows for use in matrix) > matrix[0].width
 
 
 def as_gradient_use(use: MatrixUse) -> GradientUse:

@@ -14,12 +14,14 @@ from mtl_methods.exact_gram.layer import (
     LayerUse,
     MatrixUse,
     RowUse,
+    Slot,
+    has_many_rows,
     slots_of,
 )
 from mtl_methods.exact_gram.rules import layer_use
 from mtl_methods.exact_gram.trunk import Trunk
 
-__all__ = ["ExactUses", "GramPlan", "ParameterPlan", "make_plan"]
+__all__ = ["FactorPlan", "GramPlan", "ParameterPlan", "make_plan"]
 
 # Costs are in multiply-adds; a number moved through memory weighs as much as so many of them.
 _MOVE = 8.0
@@ -69,9 +71,6 @@ _BATCHED = frozenset(
 )
 
 
-ExactUses = list[tuple[LayerUse, ...]]
-
-
 @dataclass(frozen=True, eq=False)
 class ParameterPlan:
     """The way of one shared parameter.
@@ -113,7 +112,22 @@ class GramPlan:
         return text + ("; parameters: " + ", ".join(listed) if listed else "")
 
 
-def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, ExactUses]:
+@dataclass(eq=False, slots=True)
+class FactorPlan:
+    """What is to be kept of the task gradients of a parameter.
+
+    Attributes:
+        parameter: The parameter.
+        uses: Its uses, all of one kind, if it goes the exact way; else none.
+        bias: A bias that is kept with it, as the weight of one more column of A.
+    """
+
+    parameter: Tensor
+    uses: tuple[LayerUse, ...]
+    bias: Tensor | None = None
+
+
+def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, list[FactorPlan]]:
     """Chooses a way for every parameter.
 
     Args:
@@ -122,44 +136,63 @@ def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, Exac
         forced: Whether every parameter that rules cover goes the exact way, whatever it costs.
 
     Returns:
-        The plan, which holds on to nothing of the step's graph, and for each of its parameters
-        what rules know of its uses, empty on the plain way. Unless forced the path is ``"exact"``
-        only if that saves at least a twentieth of the estimated work and needs no more memory than
-        the K gradients.
+        The plan, which holds on to nothing of the step's graph, and what is to be kept, of every
+        parameter, if the path is ``"exact"``. Unless forced it is so only if that saves at least a
+        twentieth of the estimated work and needs no more memory than the K gradients.
     """
     known = {id(p): _uses(trunk, p) for p in trunk.parameters}
-    covered = {key: uses for key, (uses, _) in known.items()}
-    at_once = _tasks_at_once(trunk, covered.values(), tasks)
-    matrices, saved, total = set(), 0.0, 0.0
+    at_once = _tasks_at_once(trunk, (uses for uses, _ in known.values()), tasks)
     plans: dict[int, ParameterPlan] = {}
+    factors: list[FactorPlan] = []
+    matrices: dict[frozenset[Slot], FactorPlan] = {}
+    saved = total = 0.0
+    biases = {key for key, (uses, _) in known.items() if _is_bias(uses)}
     # biases last: they go the way of their layer's weight
-    for parameter in sorted(trunk.parameters, key=lambda p: _is_bias(covered[id(p)])):
+    for parameter in sorted(trunk.parameters, key=lambda p: id(p) in biases):
         uses, reason = known[id(parameter)]
         if uses:
             plan, plain, exact = _way(parameter, uses, tasks, together=at_once > 1, forced=forced)
         else:
             plan = ParameterPlan(parameter, "plain", reason)
             plain = exact = _row_costs(parameter, tasks)[0]
-        if plan.way == "exact" and isinstance(uses[0], MatrixUse):
-            matrices.add(slots_of(uses))
-        elif _is_bias(uses) and slots_of(uses) in matrices:
+        layer = matrices.get(slots_of(uses)) if id(parameter) in biases else None
+        if layer is not None:
             plan, exact = ParameterPlan(parameter, "exact", "bias, with its weight"), 0.0
-        total += plain
-        saved += plain - exact if plan.way == "exact" else 0.0
         plans[id(parameter)] = plan
+        total += plain
+        if plan.way == "plain":
+            factors.append(FactorPlan(parameter, ()))
+            continue
+        saved += plain - exact
+        if layer is not None and _is_column(parameter, layer):
+            layer.bias = parameter
+            continue
+        factor = FactorPlan(parameter, uses)
+        factors.append(factor)
+        if isinstance(uses[0], MatrixUse):
+            matrices[slots_of(uses)] = factor
     ordered = tuple(plans[id(parameter)] for parameter in trunk.parameters)
-    if forced or saved >= 0.05 * total:
-        share = 100.0 * saved / total if total else 0.0
-        if any(plan.way == "exact" for plan in ordered):
-            reason = f"saves {share:.0f} % of the work on weight gradients"
-            taken = [covered[id(p.parameter)] if p.way == "exact" else () for p in ordered]
-            return GramPlan("exact", reason, ordered, at_once), taken
+    if not forced and saved < 0.05 * total:
+        return GramPlan("plain", "layer inputs have too many rows to save work", ordered), []
+    if not any(plan.way == "exact" for plan in ordered):
         return GramPlan("plain", "no rule covers any parameter", ordered), []
-    return GramPlan("plain", "layer inputs have too many rows to save work", ordered), []
+    share = 100.0 * saved / total if total else 0.0
+    reason = f"saves {share:.0f} % of the work on weight gradients"
+    return GramPlan("exact", reason, ordered, at_once), factors
 
 
 def _is_bias(uses: tuple[LayerUse, ...]) -> bool:
     return bool(uses) and all(isinstance(use, BiasUse) for use in uses)
+
+
+def _is_column(bias: Tensor, layer: FactorPlan) -> bool:
+    """Whether a bias is the weight of one more column of what is kept of its layer."""
+    first = layer.uses[0]
+    return (
+        isinstance(first, MatrixUse)
+        and bias.numel() == first.groups * first.out
+        and not has_many_rows(layer.uses)
+    )
 
 
 def _way(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,20 +21,20 @@ class Readings:
     instead, by hooks that come last and last as long as the context.
 
     Args:
-        wanted: Tensors and edges to be differentiated by; tensors need no reading.
+        targets: Tensors and edges to be differentiated by; tensors need no reading.
     """
 
-    def __init__(self, wanted: Iterable[Tensor | GradientEdge]) -> None:
-        self._slots: dict[Any, list[int]] = {}
-        for target in wanted:
+    def __init__(self, targets: Sequence[Tensor | GradientEdge]) -> None:
+        self._places: dict[Any, list[tuple[int, int]]] = {}
+        for place, target in enumerate(targets):
             if isinstance(target, GradientEdge):
-                self._slots.setdefault(target.node, []).append(target.output_nr)
-        self._read: dict[tuple[Any, int], Tensor] = {}
+                self._places.setdefault(target.node, []).append((target.output_nr, place))
+        self._read: dict[int, Tensor] = {}
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Readings:
-        for node, slots in self._slots.items():
-            self._handles.append(node.register_prehook(self._reader(node, slots)))
+        for node, places in self._places.items():
+            self._handles.append(node.register_prehook(self._reader(places)))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -42,27 +42,33 @@ class Readings:
             handle.remove()
         self._handles.clear()
 
-    def take(self, count: int, *, batched: bool) -> dict[tuple[Any, int], Tensor | None]:
-        """What was read since the last call, by (node, slot).
+    def put_into(
+        self, found: Sequence[Tensor | None], count: int, *, batched: bool
+    ) -> list[Tensor | None]:
+        """The gradients of a pass, as read here where that was so.
 
         Args:
+            found: What autograd gave for each target.
             count: Number of tasks of the pass.
             batched: Whether they travelled as one batch, which is dimension 0 of the readings.
         """
         read, self._read = self._read, {}
-        if not batched:
-            return {**read}
-        level = torch._C._vmapmode_increment_nesting()  # that of the batch, outside any other
-        torch._C._vmapmode_decrement_nesting()
-        return {
-            key: torch._remove_batch_dim(tensor, level, count, 0) for key, tensor in read.items()
-        }
+        gradients = list(found)
+        if batched:
+            level = torch._C._vmapmode_increment_nesting()  # that of the batch, outside any other
+            torch._C._vmapmode_decrement_nesting()
+            for place, tensor in read.items():
+                gradients[place] = torch._remove_batch_dim(tensor, level, count, 0)
+        else:
+            for place, tensor in read.items():
+                gradients[place] = tensor
+        return gradients
 
-    def _reader(self, node: Any, slots: list[int]) -> Callable[[tuple[Tensor | None, ...]], None]:
+    def _reader(self, places: list[tuple[int, int]]) -> Callable[[tuple[Tensor | None, ...]], None]:
         def read(gradients: tuple[Tensor | None, ...]) -> None:
-            for slot in slots:
+            for slot, place in places:
                 gradient = gradients[slot]
                 if gradient is not None:
-                    self._read[node, slot] = gradient
+                    self._read[place] = gradient
 
         return read

@@ -18,7 +18,7 @@ Slot = tuple[Node, int]
 _HAND_ON = ("TBackward0", "ToCopyBackward0")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Use:
     """One place where a shared parameter enters a computation.
 
@@ -185,7 +185,7 @@ class _Walk:
                 return "a loss reaches a shared parameter by a way of its own"
             if self.wanted is None or id(variable) in self.wanted:
                 leaves[self.owner[node]].append(variable)
-        handed = {node: found for node in trunk if (found := self._handed_on(node)) is not None}
+        handed, names = self._handed_on(trunk)
         for node, children in self.children.items():
             if node in trunk:
                 continue
@@ -212,7 +212,7 @@ class _Walk:
             private_leaves=tuple(tuple(found) for found in leaves),
             uses=uses,
             parameters=tuple(p for key, p in self.shared.items() if key in uses),
-            node_names=frozenset(node.name() for node in trunk if self.children[node]),
+            node_names=frozenset(names),
         )
 
     def _uses(
@@ -228,19 +228,24 @@ class _Walk:
                     uses.setdefault(id(parameter), []).append(Use(node, slot, transposed))
         return {key: tuple(found) for key, found in uses.items()}
 
-    def _handed_on(self, node: Node) -> tuple[Tensor, bool] | None:
-        """The leaf that a node hands on whole, and whether transposed."""
-        transposed = False
-        while True:
-            children = self.children[node]
-            if not children:
-                variable = self.variables.get(node)
-                return None if variable is None else (variable, transposed)
-            name = node.name()
-            if name not in _HAND_ON or children[0][0] is None:
-                return None
-            transposed ^= name == "TBackward0"
-            node = children[0][0]
+    def _handed_on(
+        self, trunk: Collection[Node]
+    ) -> tuple[dict[Node, tuple[Tensor, bool]], set[str]]:
+        """The nodes that hand on a whole leaf, it, and whether transposed; names of other nodes."""
+        handed = {
+            node: (variable, False) for node, variable in self.variables.items() if node in trunk
+        }
+        names = {node: node.name() for node in trunk if node not in handed and self.children[node]}
+        for node, name in names.items():
+            if name not in _HAND_ON:
+                continue
+            below, transposed = node, False
+            while names.get(below) in _HAND_ON:
+                transposed ^= names[below] == "TBackward0"
+                below = self.children[below][0][0]
+            if below in self.variables:
+                handed[node] = self.variables[below], transposed
+        return handed, set(names.values())
 
 
 def _edge_of(tensor: Tensor) -> GradientEdge:

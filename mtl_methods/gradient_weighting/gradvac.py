@@ -98,28 +98,33 @@ class GradVac(KeepsZeroGradients):
         lengths = norms[orders]
         known = (norms[:, None] > 0.0) & (lengths > 0.0)
         divisors = np.where(known, lengths * width + self.epsilon, np.inf)
+        squared = lengths * lengths
         changes, cosines = np.zeros(orders.T.shape), np.zeros(orders.T.shape)
+        floor = self.epsilon + _TINY
         products = gram.copy()
         squares = gram.diagonal().copy()
         passes = zip(
             np.ascontiguousarray(orders.T),
+            np.ascontiguousarray(orders.T + count * rows),
             np.ascontiguousarray(goal.T),
             np.ascontiguousarray(width.T),
             np.ascontiguousarray(lengths.T),
             np.ascontiguousarray(divisors.T),
+            np.ascontiguousarray(squared.T),
+            changes,
+            cosines,
             strict=True,
         )
-        for step, (others, aim, wide, length, divisor) in enumerate(passes):
-            product = products[rows, others]
+        for others, places, aim, wide, length, divisor, square, change, cosine in passes:
+            product = products.take(places)
             own = np.sqrt(squares)
-            cosine = product / (own * length + (self.epsilon + _TINY))
+            np.divide(product, own * length + floor, out=cosine)
             np.minimum(np.maximum(cosine, -1.0, out=cosine), 1.0, out=cosine)
             rise = own * (aim * np.sqrt(1.0 - cosine * cosine) - cosine * wide)
-            change = (cosine < aim) * rise / divisor
-            products += change[:, None] * gram[others]
-            squares += change * (2.0 * product + change * length * length)
+            np.divide(rise * (cosine < aim), divisor, out=change)
+            products += change[:, None] * gram.take(others, 0)
+            squares += change * (2.0 * product + change * square)
             np.maximum(squares, 0.0, out=squares)
-            changes[step], cosines[step] = change, cosine
         parts = np.eye(count)
         parts[visited] = changes.T
         goals[visited] = means + self.beta * np.where(known, cosines.T - means, 0.0)

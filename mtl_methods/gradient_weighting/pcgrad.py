@@ -103,15 +103,17 @@ class PCGrad(KeepsZeroGradients):
         count = len(gram)
         orders = self._orders(inputs)
         rows = np.arange(count)
-        parts = np.eye(count)
         products = gram.copy()
-        for others in orders.T:
-            conflict = products[rows, others]
-            hit = np.flatnonzero(conflict < 0.0)
-            if len(hit):
-                against = others[hit]
-                change = conflict[hit] / (gram[against, against] + self.epsilon)
-                parts[hit, against] -= change
-                products[hit] -= change[:, None] * gram[against]
+        squares = (gram.diagonal() + self.epsilon)[orders.T]
+        changes = np.zeros(squares.shape)
+        visits = np.ascontiguousarray(orders.T)
+        places = visits + count * rows
+        for others, place, square, change in zip(visits, places, squares, changes, strict=True):
+            conflict = np.minimum(products.take(place), 0.0)
+            if conflict.any():
+                np.divide(conflict, square, out=change)
+                products -= change[:, None] * gram.take(others, 0)
+        parts = np.eye(count)
+        parts[rows[:, None], orders] -= changes.T
         weights = parts.sum(axis=0)
         return Combination(weights=weights / count if self.reduction == "mean" else weights)

@@ -60,7 +60,7 @@ def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | N
         out=out,
         groups=1,
         inputs=lambda: inputs.detach().unsqueeze(0),
-        outputs=lambda delta: delta[:, None],
-        fold=lambda gradient: gradient[0] if transposed else gradient[0].T,
+        outputs=lambda delta: delta.unsqueeze(1),
+        fold=lambda gradient: gradient.squeeze(0) if transposed else gradient.squeeze(0).t(),
         layout="linear, transposed" if transposed else "linear",
     )
