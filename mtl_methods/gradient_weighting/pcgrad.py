@@ -104,7 +104,9 @@ class PCGrad(KeepsZeroGradients):
         orders = self._orders(inputs)
         rows = np.arange(count)
         products = gram.copy()
-        squares = (gram.diagonal() + self.epsilon)[orders.T]
+        # Against a zero gradient there is no conflict: its square does not divide.
+        divisors = np.where(gram.diagonal() > 0.0, gram.diagonal() + self.epsilon, np.inf)
+        squares = divisors[orders.T]
         changes = np.zeros(squares.shape)
         visits = np.ascontiguousarray(orders.T)
         places = visits + count * rows
