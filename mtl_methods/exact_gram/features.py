@@ -171,15 +171,16 @@ def backward_combining(
 
 def _multiply(leaves: Sequence[Sequence[Tensor]], factors: Sequence[float]) -> None:
     """Multiplies the gradients of each task's leaves by its factor, in place."""
-    pairs = [
-        (leaf.grad, factor)
-        for own, factor in zip(leaves, factors, strict=True)
-        for leaf in own
-        if factor != 1.0 and leaf.grad is not None
-    ]
-    if pairs:
+    gradients: list[Tensor] = []
+    numbers: list[float] = []
+    for own, factor in zip(leaves, factors, strict=True):
+        if factor != 1.0:
+            found = [gradient for leaf in own if (gradient := leaf.grad) is not None]
+            gradients += found
+            numbers += [factor] * len(found)
+    if gradients:
         with torch.no_grad():
-            torch._foreach_mul_([gradient for gradient, _ in pairs], [f for _, f in pairs])
+            torch._foreach_mul_(gradients, numbers)
 
 
 def _separate_heads(

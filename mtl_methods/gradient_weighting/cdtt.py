@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.positive import loss_floor_option, losses_above_floor
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 from mtl_methods.gradient_weighting.common import KeepsZeroGradients, SeesWeightedLosses
 from mtl_methods.gradient_weighting.edm import central_direction
 
@@ -83,7 +83,7 @@ class CDTT(SeesWeightedLosses, KeepsZeroGradients):
 
     def _tensions(self, norms: Array, inputs: StepInputs) -> Array:
         """The c_k, 0 for tasks whose history is too short; extends the histories."""
-        losses = losses_above_floor(self.name, inputs, self.loss_floor).tolist()
+        losses = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
         history: dict[str, list[float]] = self.state["norms"]
         tensions = np.zeros(len(norms))
         for row, (task, norm) in enumerate(zip(inputs.tasks, norms.tolist(), strict=True)):
@@ -105,7 +105,7 @@ class CDTT(SeesWeightedLosses, KeepsZeroGradients):
         if not centre.any() or not tensions.any():
             return decision
         ways = np.eye(len(gram)) - centre
-        lengths = np.sqrt(np.maximum(np.einsum("ki,ij,kj->k", ways, gram, ways), 0.0))
+        lengths = np.sqrt(np.maximum(((ways @ gram) * ways).sum(axis=1), 0.0))
         pulled = lengths > math.sqrt(self.precision * gram.diagonal().max())
         pulls = np.where(pulled, tensions / np.where(pulled, lengths, 1.0), 0.0)
         weights = centre + pulls @ ways

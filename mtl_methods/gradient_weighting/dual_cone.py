@@ -61,7 +61,8 @@ class DualConeWeighting(KeepsZeroGradients):
         if trace <= self.least_trace:
             return Combination(weights=lower.sum(axis=0))
         scaled = gram / trace
-        scaled[np.diag_indices(len(gram))] += self.regularisation
+        if self.regularisation:
+            scaled[np.diag_indices(len(gram))] += self.regularisation
         solution: ConeProjectionSolution = solve_cone_projection(
             scaled, lower, precision=self.precision
         )

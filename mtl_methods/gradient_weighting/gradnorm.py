@@ -8,13 +8,13 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.positive import loss_floor_option, losses_above_floor
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.plain_numbers import add_own_gradient
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 from mtl_methods.gradient_weighting.common import KeepsZeroGradients, SeesWeightedLosses
 
 __all__ = ["GradNorm"]
@@ -106,56 +106,55 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
             for task, loss in train_losses.items():
                 initial.setdefault(task, loss - self.loss_floor)
 
-    def _weights(self, rows: Tensor) -> NDArray[np.float64]:
-        """Current weights of the tasks at some positions."""
+    def _weights(self, inputs: StepInputs) -> NDArray[np.float64]:
+        """Current weights of the present tasks."""
         own: nn.Parameter = self.own.weight  # type: ignore[assignment]
-        values = own.detach().to("cpu", torch.float64).numpy()
+        values = np.array(own.tolist())
         if self.parametrisation == "softmax":
             powers = np.exp(values - values.max())
             values = len(values) * powers / powers.sum()
-        chosen: NDArray[np.float64] = values[rows.numpy()]
+        chosen: NDArray[np.float64] = values[inputs.index.numpy()]
         return chosen
 
-    def _renormalise(self, rows: Tensor) -> None:
+    def _renormalise(self, inputs: StepInputs) -> None:
         """Scales weights of present tasks that the optimiser has moved back to their last sum."""
         if self.parametrisation == "softmax":
             return
         own: nn.Parameter = self.own.weight  # type: ignore[assignment]
-        before: Tensor = self.state["before"].to(own)
+        now, before = own.tolist(), self.state["before"].tolist()
+        moved = [k for k in inputs.index.tolist() if now[k] != before[k]]
+        if not moved:
+            return
+        kept = [max(now[k], _SMALLEST) for k in moved]
+        factor = sum(before[k] for k in moved) / sum(kept)
+        for k, weight in zip(moved, kept, strict=True):
+            now[k] = before[k] = weight * factor
         with torch.no_grad():
-            moved = torch.zeros_like(own, dtype=torch.bool)
-            moved[rows.to(own.device)] = True
-            moved &= own != before
-            kept = own[moved].clamp(min=_SMALLEST)
-            own[moved] = kept * (before[moved].sum() / kept.sum())
-            self.state["before"] = torch.where(moved, own, before)
+            own.copy_(torch.tensor(now, dtype=own.dtype))
+        self.state["before"] = torch.tensor(before, dtype=own.dtype, device=own.device)
 
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The current weights; adds to their gradient what the norms say."""
         initial: dict[str, float] = self.state["initial"]
-        losses = losses_above_floor(self.name, inputs, self.loss_floor).numpy()
+        losses = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
         if self.initial_loss == "first_step":
-            for task, loss in zip(inputs.tasks, losses.tolist(), strict=True):
+            for task, loss in zip(inputs.tasks, losses, strict=True):
                 initial.setdefault(task, loss)
         if any(task not in initial for task in inputs.tasks):
             return Combination(weights=np.ones(len(inputs.tasks)))
-        self._renormalise(inputs.index)
-        weights = self._weights(inputs.index)
+        self._renormalise(inputs)
+        weights = self._weights(inputs)
         norms = np.sqrt(gram.diagonal())
-        progress = losses / np.array([initial[task] for task in inputs.tasks])
-        rates = progress / progress.mean()
+        progress = np.array(losses) / np.array([initial[task] for task in inputs.tasks])
+        rates = progress * (len(progress) / progress.sum())
         scaled = weights * norms
-        goal = scaled.mean() * rates**self.alpha
+        goal = scaled.sum() / len(scaled) * rates**self.alpha
         self._write_own(np.sign(scaled - goal) * norms, inputs)
         return Combination(weights=weights)
 
     def _write_own(self, slope: NDArray[np.float64], inputs: StepInputs) -> None:
         own: nn.Parameter = self.own.weight  # type: ignore[assignment]
-        full = np.zeros(len(self.tasks))
-        full[inputs.index.numpy()] = slope
         if self.parametrisation == "softmax":
-            weights = self._weights(inputs.index)
-            centred = slope - weights @ slope / weights.sum()
-            full[inputs.index.numpy()] = weights * centred
-        gradient = torch.as_tensor(full, dtype=own.dtype, device=own.device)
-        accumulate([own], [gradient], inputs.grad_scale, owned=True)
+            weights = self._weights(inputs)
+            slope = weights * (slope - weights @ slope / weights.sum())
+        add_own_gradient(own, inputs, slope.tolist())

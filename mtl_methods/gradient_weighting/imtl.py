@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.plain_numbers import add_own_gradient, exponential, read_own
 from mtl_methods.gradient_weighting.imtl_g import IMTLG
 
 __all__ = ["IMTL"]
@@ -51,16 +51,13 @@ class IMTL(IMTLG):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         own: nn.Parameter = self.own.log_scale  # type: ignore[assignment]
-        rows = inputs.index.to(own.device)
         given = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
-        learned = np.exp(own.detach()[rows].to("cpu", torch.float64).numpy())
-        slope = torch.as_tensor(learned * given) * inputs.values - 1.0
+        learned = np.array([exponential(number) for number in read_own(own, inputs)])
+        slope = learned * given * np.array(inputs.numbers) - 1.0
         scales = given * self._scales_of_last_update(inputs.tasks, learned)
         self.last_step.loss_scales = scales
         super()._step_with_coefficients(inputs, scales)
-        gradient = torch.zeros_like(own)
-        gradient[rows] = slope.to(own.device, own.dtype)
-        accumulate([own], [gradient], inputs.grad_scale, owned=True)
+        add_own_gradient(own, inputs, slope.tolist())
 
     def _scales_of_last_update(
         self, tasks: tuple[str, ...], learned: NDArray[np.float64]

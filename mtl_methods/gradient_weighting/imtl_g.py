@@ -39,14 +39,15 @@ def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combi
         inverse = pseudo_inverse(gram / largest**2, count * epsilon)
         weights = inverse @ (norms / largest)
     total = float(weights.sum())
-    if abs(total) <= 1e-9 * float(np.abs(weights).sum()) or not np.any(weights):
+    if abs(total) <= 1e-9 * float(np.abs(weights).sum()) or not weights.any():
         sentence = "no combination has equal projections (gradients oppose); equal weights taken"
         return Combination(
             weights=np.full(count, 1.0 / count), events=[("no_equal_projection", sentence)]
         )
     decision = Combination(weights=weights / total)
     projections = cosines @ (weights * norms)
-    decision.residual = float(np.ptp(projections) / max(np.abs(projections).max(), 1e-300))
+    highest, lowest = float(projections.max()), float(projections.min())
+    decision.residual = (highest - lowest) / max(highest, -lowest, 1e-300)
     if total < 0.0:
         sentence = "the common projection is negative: the step raises all losses"
         decision.events.append(("negative_projection", sentence))

@@ -79,12 +79,30 @@ def nearest_in_hull(
         factor: Any positive number; only rounding depends on it.
         precision: Accuracy of C's entries.
     """
+    if shares.shape[0] == 2:
+        return _nearest_of_two(cosines, shares)
     scaled = factor * shares
     matrix = cosines + scaled * scaled[:, None]
     solution = minimise_nonnegative(matrix, scaled, precision=precision)
     point = solution.point / float(shares @ solution.point)
     products = cosines @ point
     return HullPoint(point, products, max(float(point @ products), 0.0), solution.iterations)
+
+
+def _nearest_of_two(cosines: Vector, shares: Vector) -> HullPoint:
+    """The same for two vectors: y along ``C⁻¹ shares``, or along one where that leaves the orthant.
+
+    ``C⁻¹ shares`` is ``(s_1 - c s_2, s_2 - c s_1)`` over ``1 - c²``, which does not turn it.
+    """
+    cosine, first, second = cosines.item(0, 1), shares.item(0), shares.item(1)
+    left, right = max(first - cosine * second, 0.0), max(second - cosine * first, 0.0)
+    if left + right == 0.0:  # the same vector twice
+        left = 1.0
+    length = left * first + right * second
+    left, right = left / length, right / length
+    products = left + cosine * right, cosine * left + right
+    squared = left * products[0] + right * products[1]
+    return HullPoint(np.array((left, right)), np.array(products), max(squared, 0.0), 1)
 
 
 def solve_min_norm(
