@@ -101,36 +101,26 @@ def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
     Returns:
         Shape (K, K), float64; read in one transfer where all are on one device.
     """
-    if not any(entries.dim() for _, _, entries in blocks):
+    tensors = [entries for _, _, entries in blocks]
+    if len({tensor.device for tensor in tensors}) > 1:
+        tensors = [tensor.to("cpu") for tensor in tensors]
+    if not any(tensor.dim() for tensor in tensors):
         sums = [[0.0] * size for _ in range(size)]
-        for (row, column, _), number in zip(blocks, _numbers(blocks).tolist(), strict=True):
+        for (row, column, _), number in zip(blocks, torch.stack(tensors).tolist(), strict=True):
             sums[row][column] += number
             if row != column:
                 sums[column][row] += number
         return np.array(sums)
     lower: NDArray[np.float64] = np.zeros((size, size))
-    numbers, start = _numbers(blocks), 0
+    together = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    numbers, start = together.to("cpu", torch.float64).numpy(), 0
     for row, column, entries in blocks:
         height, width = entries.shape or (1, 1)
         end = start + height * width
-        lower[row : row + height, column : column + width] += numbers[start:end].reshape(
-            height, width
-        )
+        part = numbers[start:end].reshape(height, width)
+        lower[row : row + height, column : column + width] += part
         start = end
     return np.where(_lower_triangle(size), lower, lower.T)
-
-
-def _numbers(blocks: Sequence[Block]) -> NDArray[np.float64]:
-    """All entries of all blocks, one after the other."""
-    tensors = [entries for _, _, entries in blocks]
-    if len({tensor.device for tensor in tensors}) > 1:
-        tensors = [tensor.to("cpu") for tensor in tensors]
-    if any(tensor.dim() for tensor in tensors):
-        together = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    else:
-        together = torch.stack(tensors)
-    numbers: NDArray[np.float64] = together.to("cpu", torch.float64).numpy()
-    return numbers
 
 
 @functools.cache

@@ -174,12 +174,14 @@ class FactoredGradients:
     ) -> None:
         """Gives factors the gradients of some tasks: batched, or of one task as they are."""
         with torch.no_grad():
-            gradients = [
-                _zeros(target, count)
-                if gradient is None
-                else _strided(gradient if batched else gradient.unsqueeze(0))
-                for target, gradient in zip(self._targets, found, strict=True)
-            ]
+            gradients = []
+            for target, gradient in zip(self._targets, found, strict=True):
+                if gradient is None:
+                    gradients.append(_zeros(target, count))
+                    continue
+                if gradient.layout is not torch.strided:
+                    gradient = gradient.to_dense()
+                gradients.append(gradient if batched else gradient.unsqueeze(0))
             for factor, places in zip(self._factors, self._places, strict=True):
                 factor.collect(first, [gradients[place] for place in places])
 
@@ -191,10 +193,6 @@ def _zeros(target: Any, count: int) -> Tensor:
     node: Any = target.node
     metadata = node._input_metadata[target.output_nr]
     return torch.zeros((count, *metadata.shape), dtype=metadata.dtype, device=metadata.device)
-
-
-def _strided(gradient: Tensor) -> Tensor:
-    return gradient if gradient.layout is torch.strided else gradient.to_dense()
 
 
 def _targets(factors: Sequence[Factor]) -> tuple[list[Any], list[list[int]]]:

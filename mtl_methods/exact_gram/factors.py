@@ -186,52 +186,44 @@ class MatrixFactor(Factor):
         self.bias = bias
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
-        """Keeps Δ as (c, groups, R, out)."""
+        """Keeps Δ as (c, R, out) or (c, groups, R, out)."""
         for part, (use, delta) in enumerate(zip(self.uses, gradients, strict=True)):
             self._keep(part, first, use.outputs(delta))
 
     def products(self, wide: bool = False) -> list[Block]:
         """``sum over groups of <S Δ_i, Δ_j>``."""
-        dtype = torch.float64 if wide else self.dtype
-        inputs = self._inputs().to(dtype)
-        blocks = [block.to(dtype) for block in self._blocks()]
-        single = inputs.shape[0] == 1  # not as a batch of one, which is slower
-        if single:
-            rows = inputs.squeeze(0)
-            similarity = torch.mm(rows, rows.t())
-        else:
-            similarity = torch.bmm(inputs, inputs.transpose(1, 2))
+        inputs, blocks = self._inputs(), self._blocks()
+        if wide:
+            inputs = inputs.to(torch.float64)
+            blocks = [block.to(torch.float64) for block in blocks]
+        similarity = inputs @ inputs.mT
         if self.bias is not None:
             similarity += 1.0
 
         def turned(block: Tensor) -> Tensor:
-            if single and block.shape[0] == 1:
-                return torch.mm(similarity, block.view(block.shape[2:]))
-            return torch.matmul(similarity, block)
+            if block.shape[0] == 1:
+                return similarity @ block.squeeze(0)
+            return similarity @ block
 
         return lower_products(blocks, turned)
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
         mean, inputs = self._weighted(weights), self._inputs()
-        if inputs.shape[0] == 1:
-            product = torch.mm(mean.squeeze(0).t(), inputs.squeeze(0)).unsqueeze(0)
-        else:
-            product = torch.bmm(mean.transpose(1, 2), inputs)
-        combined = [(self.parameter, self.uses[0].fold(product))]
+        combined = [(self.parameter, self.uses[0].fold(mean.mT @ inputs))]
         if self.bias is not None:
-            combined.append((self.bias, mean.sum(1).view(self.bias.shape)))
+            combined.append((self.bias, mean.sum(-2).view(self.bias.shape)))
         return combined
 
     def _inputs(self) -> Tensor:
         parts = [use.inputs().to(self.dtype) for use in self.uses]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
     def _blocks(self) -> list[Tensor]:
-        """All Δ, each block (c, groups, R, out); uses are joined along their rows once."""
+        """All Δ, each block (c, R, out) or (c, groups, R, out); uses joined along rows, once."""
         if len(self._kept) > 1:
             blocks = zip(*(self._kept[part] for part in sorted(self._kept)), strict=True)
-            self._kept = {0: [torch.cat(parts, 2) for parts in blocks]}
+            self._kept = {0: [torch.cat(parts, -2) for parts in blocks]}
         return self._kept[0]
 
 

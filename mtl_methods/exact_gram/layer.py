@@ -63,14 +63,16 @@ class BiasUse(GradientUse):
 class MatrixUse(LayerUse):
     """A use whose parameter gradient is ``sum over rows of Δ ⊗ A``, in g independent groups.
 
+    The dimension of groups is left out where there is one.
+
     Attributes:
         rows: Rows R of A and Δ: samples, positions.
         width: Columns of A in a group.
         out: Columns of Δ in a group.
         groups: Number of groups g.
-        inputs: Gives A, shape (g, R, width).
-        outputs: From Δ of c tasks as autograd gives it to shape (c, g, R, out).
-        fold: From a gradient (g, out, width) to the parameter's shape.
+        inputs: Gives A, shape (R, width) or (g, R, width).
+        outputs: From Δ of c tasks as autograd gives it to shape (c, R, out) or (c, g, R, out).
+        fold: From a gradient (out, width) or (g, out, width) to the parameter's shape.
         layout: Uses of one parameter join along their rows if their layouts are equal.
     """
 
@@ -118,7 +120,7 @@ def as_gradient_use(use: MatrixUse) -> GradientUse:
     def gradient(delta: Tensor) -> Tensor:
         if not inputs:
             inputs.append(use.inputs().to(delta.dtype))
-        products = use.outputs(delta).transpose(2, 3) @ inputs[0]
+        products = use.outputs(delta).transpose(-2, -1) @ inputs[0]
         return torch.stack([use.fold(product) for product in products])
 
     return GradientUse(use.rule, use.edge, use.elements, gradient)

@@ -43,20 +43,21 @@ def convolution(use: Use, parameter: Tensor) -> LayerUse | None:
         return None
     width = math.prod(weight.shape[1:])
     shape = parameter.shape
+    several = (groups,) if groups > 1 else ()
 
     def patches() -> Tensor:
-        """A, shape (groups, rows, channels of a group x kernel)."""
+        """A, shape ([groups,] rows, channels of a group x kernel)."""
         view = _windows(inputs, kernel, stride, padding, dilation)
         dims = len(kernel)
         view = view.reshape(batch, groups, -1, *positions, *kernel)
         order = (1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims))
-        return view.permute(order).reshape(groups, rows, width)
+        return view.permute(order).reshape(*several, rows, width)
 
     def outputs(delta: Tensor) -> Tensor:
-        """Δ, shape (c, groups, rows, channels of a group)."""
+        """Δ, shape (c, [groups,] rows, channels of a group)."""
         count = delta.shape[0]
         grouped = delta.reshape(count, batch, groups, out // groups, -1)
-        return grouped.permute(0, 2, 1, 4, 3).reshape(count, groups, rows, out // groups)
+        return grouped.permute(0, 2, 1, 4, 3).reshape(count, *several, rows, out // groups)
 
     return MatrixUse(
         "convolution",

@@ -59,8 +59,8 @@ def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | N
         width=width,
         out=out,
         groups=1,
-        inputs=lambda: inputs.detach().unsqueeze(0),
-        outputs=lambda delta: delta.unsqueeze(1),
-        fold=lambda gradient: gradient.squeeze(0) if transposed else gradient.squeeze(0).t(),
+        inputs=inputs.detach,
+        outputs=lambda delta: delta,
+        fold=lambda gradient: gradient if transposed else gradient.t(),
         layout="linear, transposed" if transposed else "linear",
     )
