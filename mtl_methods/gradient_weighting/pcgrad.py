@@ -104,7 +104,7 @@ class PCGrad(KeepsZeroGradients):
         orders = self._orders(inputs)
         rows = np.arange(count)
         products = gram.copy()
-        # Against a zero gradient there is no conflict: its square does not divide.
+        # No gradient conflicts with a zero one: divided by infinity, rounding has no say.
         divisors = np.where(gram.diagonal() > 0.0, gram.diagonal() + self.epsilon, np.inf)
         squares = divisors[orders.T]
         changes = np.zeros(squares.shape)

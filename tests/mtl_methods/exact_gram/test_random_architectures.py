@@ -92,7 +92,7 @@ def test_perceptrons(made, batch, tasks, evaluate, seed):
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, database=None)
-@given(convolutions(), st.integers(1, 3), st.integers(2, 4), st.booleans(), st.integers(0, 99))
+@given(convolutions(), st.integers(1, 3), st.integers(2, 6), st.booleans(), st.integers(0, 99))
 def test_convolutions(made, batch, tasks, evaluate, seed):
     torch.manual_seed(seed)
     trunk, channels = made
