@@ -21,7 +21,8 @@ __all__ = [
     "Workspace",
 ]
 
-_FEW = 4  # tasks that are kept as they come: a product for each pair costs less than copies
+_FEW = 4  # tasks that are kept each by itself: a product for each pair costs less than a buffer
+_CONTIGUOUS = torch.contiguous_format
 
 
 class Workspace:
@@ -70,9 +71,16 @@ class Factor(ABC):
         self._kept: dict[int, list[Tensor]] = {}
 
     def _keep(self, part: int, first: int, chunk: Tensor) -> None:
-        """Keeps a chunk (c, ...) of tasks: as it is if it holds all or tasks are few."""
-        if chunk.shape[0] == self.tasks or self.tasks <= _FEW:
-            self._kept.setdefault(part, []).append(chunk.to(self.dtype).contiguous())
+        """Keeps a chunk (c, ...) of tasks: of few tasks by itself, of many in one buffer.
+
+        The last chunk is kept as it is. Of another one a hook, or a function that hands out the
+        same memory in every pass, may still write to what autograd gave.
+        """
+        is_last = first + chunk.shape[0] == self.tasks
+        if self.tasks <= _FEW or chunk.shape[0] == self.tasks:
+            chunk = chunk.to(self.dtype)
+            kept = chunk.contiguous() if is_last else chunk.clone(memory_format=_CONTIGUOUS)
+            self._kept.setdefault(part, []).append(kept)
             return
         if part not in self._kept:
             key = (id(self.parameter), part)

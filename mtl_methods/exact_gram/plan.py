@@ -164,7 +164,7 @@ def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, list
             factors.append(FactorPlan(parameter, ()))
             continue
         saved += plain - exact
-        if layer is not None and _is_column(parameter, layer):
+        if layer is not None and layer.bias is None and _is_column(parameter, layer):
             layer.bias = parameter
             continue
         factor = FactorPlan(parameter, uses)

@@ -81,7 +81,7 @@ def unit_gram(gram: Array) -> tuple[Array, Array]:
     norms = np.sqrt(gram.diagonal())
     safe = np.where(norms > 0.0, norms, 1.0)
     cosines: Array = np.minimum(np.maximum(gram / safe[:, None] / safe, -1.0), 1.0)
-    cosines.ravel()[:: len(cosines) + 1] = norms > 0.0
+    cosines.flat[:: len(cosines) + 1] = norms > 0.0
     return norms, cosines
 
 

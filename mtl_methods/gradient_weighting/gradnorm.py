@@ -146,7 +146,7 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
         weights = self._weights(inputs)
         norms = np.sqrt(gram.diagonal())
         progress = np.array(losses) / np.array([initial[task] for task in inputs.tasks])
-        rates = progress * (len(progress) / progress.sum())
+        rates = progress / (progress.sum() / len(progress))  # exactly 1 for one task
         scaled = weights * norms
         goal = scaled.sum() / len(scaled) * rates**self.alpha
         self._write_own(np.sign(scaled - goal) * norms, inputs)

@@ -90,3 +90,58 @@ def test_hooks_on_features_act_once_after_the_combination(method, heads_meet):
     assert with_hook.tolist() == gram.tolist()
     torch.testing.assert_close(scaled, 0.1 * gradient)
     torch.testing.assert_close(heads, own)
+
+
+def adding():
+    """A hook that adds up what it sees, in the memory of the first gradient."""
+    seen = []
+
+    def hook(gradient):
+        if seen:
+            seen[0] += gradient
+        else:
+            seen.append(gradient)
+
+    return hook
+
+
+class SameMemory(torch.autograd.Function):
+    """The identity; its gradients are handed out in the same memory in every pass."""
+
+    @staticmethod
+    def forward(context, x):
+        context.memory = torch.empty_like(x)
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return context.memory.copy_(gradient)
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+@pytest.mark.parametrize("where", ["hook", "function"])
+def test_memory_may_be_written_to_from_task_to_task(count, where, monkeypatch):
+    monkeypatch.setattr(planning, "_BATCHED", frozenset())
+
+    def found(gram_path):
+        torch.manual_seed(0)
+        layers = nn.ModuleList(nn.Linear(64, 64) for _ in range(2))
+        heads = nn.ModuleList(nn.Linear(64, 2) for _ in range(count))
+        between = layers[0](torch.randn(4, 64))
+        if where == "hook":
+            between.register_hook(adding())
+            between = between.tanh()
+        else:
+            between = SameMemory.apply(between)
+        features = layers[1](between).tanh()
+        losses = {f"t{k}": head(features).square().mean() for k, head in enumerate(heads)}
+        method = make_method("mgda", gram_path=gram_path)
+        method.backward(losses, layers.parameters())
+        assert method.gram_plan.path == gram_path
+        return method.last_step.gram, method.weights, [p.grad for p in layers.parameters()]
+
+    gram, weights, gradients = found("exact")
+    expected_gram, expected_weights, expected = found("plain")
+    assert gram == pytest.approx(expected_gram, rel=1e-5)
+    torch.testing.assert_close(weights, expected_weights, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(gradients, expected, rtol=1e-3, atol=1e-6)

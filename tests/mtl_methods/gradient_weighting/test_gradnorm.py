@@ -43,6 +43,19 @@ def test_training_rates_set_the_goal():
     assert outcome.own[0].tolist() == pytest.approx([1.0, -3.0])
 
 
+@pytest.mark.parametrize("loss", [0.1, 0.3, 0.7, 1.1, 2.3, 4.9, 17.3, 49.0, 0.93, 3.7e-5])
+def test_a_task_alone_is_at_its_goal(loss):
+    method, _ = ready()
+    gradient_step(method, GRADIENTS)
+    method.state["initial"][TASKS[0]] = 1.3
+    own = method.own.weight
+    own.grad = None
+    weight = torch.tensor([1.0, 0.7], dtype=torch.float64, requires_grad=True)
+    value = (weight * torch.tensor([0.2, 0.4])).sum()
+    method.backward({TASKS[0]: value + (loss - value.detach())}, [weight])
+    assert own.grad.tolist() == [0.0, 0.0]
+
+
 def test_heads_get_the_weights():
     method, optimizer = ready()
     gradient_step(method, GRADIENTS)
