@@ -49,7 +49,7 @@ def minimise_stationary(
         linear: b, one a row, shape (R, K).
         points: Nonnegative points, shape (R, K).
         origin: u, shape (R, K).
-        limit: Slope that counts as zero, relative to ``Σ (|u_j| + y_j)``.
+        limit: Slope that counts as zero, relative to ``Σ (|u_j| + y_j)`` at the points.
 
     Returns:
         Minimisers, shape (R, K), or nothing if no w was found.
@@ -77,7 +77,8 @@ def minimise_stationary(
     np.maximum(found, 0.0, out=found)  # the entry that set the multiple is zero up to rounding
     slope = found @ matrix
     slope -= linear
-    bound = found.sum(axis=1)
+    # Against what was there before the multiples, which could make any slope look small.
+    bound = points.sum(axis=1)
     bound += np.abs(origin).sum(axis=1)
     bound *= limit
     return found if (np.abs(slope).max(axis=1) <= bound).all() else None
