@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
+
+from mtl_methods.exact_gram.trunk import Slot
 
 __all__ = [
     "BiasUse",
@@ -17,7 +18,6 @@ __all__ = [
     "LayerUse",
     "MatrixUse",
     "RowUse",
-    "Slot",
     "as_gradient_use",
     "has_many_rows",
     "slots_of",
@@ -97,9 +97,6 @@ class RowUse(LayerUse):
 
     indices: Tensor
     width: int
-
-
-Slot = tuple[Any, int]
 
 
 def slots_of(uses: Iterable[LayerUse]) -> frozenset[Slot]:

@@ -14,12 +14,11 @@ from mtl_methods.exact_gram.layer import (
     LayerUse,
     MatrixUse,
     RowUse,
-    Slot,
     has_many_rows,
     slots_of,
 )
 from mtl_methods.exact_gram.rules import layer_use
-from mtl_methods.exact_gram.trunk import Trunk
+from mtl_methods.exact_gram.trunk import Slot, Trunk
 
 __all__ = ["FactorPlan", "GramPlan", "ParameterPlan", "make_plan"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-__all__ = ["Trunk", "Use", "find_trunk"]
+__all__ = ["Slot", "Trunk", "Use", "find_trunk"]
 
 Node = Any
 Slot = tuple[Node, int]

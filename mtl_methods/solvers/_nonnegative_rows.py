@@ -176,19 +176,46 @@ def minimise_nonnegative_rows(
         solve = partial(solve_on_supports, system)
         if invertible and np.count_nonzero(rows.free) > _LARGE * rows.free.size:
             solve = partial(solve_beside_supports, inverse_of(system))
-        for exchange in range(_EXCHANGES):
-            before = rows.numbers.size
-            solved += before
-            _try_supports(matrix, solve, rows, found)
-            if not rows.numbers.size:
-                return found * scale, solved
-            slow = 2 * rows.numbers.size > before
-            if (not last and slow and rows.numbers.size > _REST) or (
-                exchange > 1 and rows.numbers.size == before
-            ):
-                break
+        solved += _exchange_supports(matrix, solve, rows, found, last=last)
         if rows.numbers.size <= _REST:
             break
+    solved += _finish(matrix, rows, found)
+    return found * scale, solved
+
+
+def _exchange_supports(
+    matrix: Vector,
+    solve: Callable[[Vector, Mask], Vector],
+    rows: _Rows,
+    found: Vector,
+    *,
+    last: bool,
+) -> int:
+    """Try supports until all problems are solved, or too few at a time; return the solves.
+
+    Args:
+        matrix: H.
+        solve: From right sides and supports to solutions.
+        rows: The unfinished problems; those that are solved leave it.
+        found: Where their minimisers are put.
+        last: Whether no more steps follow, so that slow exchanges are better than none.
+    """
+    solved = 0
+    for exchange in range(_EXCHANGES):
+        before = rows.numbers.size
+        solved += before
+        _try_supports(matrix, solve, rows, found)
+        left = rows.numbers.size
+        slow = not last and 2 * left > before and left > _REST
+        stuck = exchange > 1 and left == before
+        if not left or slow or stuck:
+            break
+    return solved
+
+
+def _finish(matrix: Vector, rows: _Rows, found: Vector) -> int:
+    """Solve each unfinished problem by itself from its point; return the systems solved."""
+    solved = 0
     for position, row in enumerate(rows.numbers.tolist()):
         minimum = active_set(
             matrix,
@@ -199,7 +226,7 @@ def minimise_nonnegative_rows(
         )
         found[row] = minimum.point
         solved += minimum.iterations
-    return found * scale, solved
+    return solved
 
 
 def _pivots(matrix: Vector) -> Vector | None:
