@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from abc import abstractmethod
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
+from mtl_methods.core.products import is_finite
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
@@ -51,6 +53,21 @@ class Combination:
     residual: float | None = None
     iterations: int = 0
     events: list[tuple[str, str]] = field(default_factory=list)
+
+
+@functools.cache
+def _limits(dtype: torch.dtype) -> tuple[float, float]:
+    """Machine epsilon and the largest number of a type."""
+    info = torch.finfo(dtype)
+    return info.eps, info.max
+
+
+@functools.cache
+def _ones(count: int) -> NDArray[np.float64]:
+    """As many ones, to be read only."""
+    ones = np.ones(count)
+    ones.flags.writeable = False
+    return ones
 
 
 class GradientWeighting(Method):
@@ -154,13 +171,13 @@ class GradientWeighting(Method):
         """Finds the combined gradient (m,) or the weights (K,), and what heads are to get."""
         started = time.perf_counter()
         raw = gradients.rows
-        self.precision = torch.finfo(raw.dtype).eps
+        self.precision, range_end = _limits(raw.dtype)
         raw_gram = gradients.gram()
-        if not np.isfinite(raw_gram).all():
+        if not is_finite(raw_gram):
             return self._overflow(raw_gram, inputs)
         if coefficients is None:
             matrix, gram = raw, raw_gram
-            scales = np.ones(len(inputs.tasks))
+            scales = _ones(len(inputs.tasks))
         else:
             scales = coefficients
             self.last_step.loss_scales = scales
@@ -179,7 +196,7 @@ class GradientWeighting(Method):
             self._event(name, sentence)
         effective = None if decision.weights is None else decision.weights * scales
         if effective is not None:
-            self._check_range(effective, raw.dtype, inputs.tasks)
+            self._check_range(effective, range_end, raw.dtype, inputs.tasks)
             self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
@@ -190,11 +207,15 @@ class GradientWeighting(Method):
         return how
 
     def _check_range(
-        self, weights: NDArray[np.float64], dtype: torch.dtype, tasks: Sequence[str]
+        self,
+        weights: NDArray[np.float64],
+        range_end: float,
+        dtype: torch.dtype,
+        tasks: Sequence[str],
     ) -> None:
         """Refuses weights that the gradients' type cannot hold: the update would be NaN."""
-        largest = int(np.argmax(np.abs(weights)))
-        if not abs(weights[largest]) <= torch.finfo(dtype).max:
+        if not all(-range_end <= weight <= range_end for weight in weights.tolist()):
+            largest = int(np.argmax(np.abs(weights)))
             raise SolverError(
                 f"{self.name}: the weight of task {tasks[largest]!r} is {weights[largest]:.3g}, "
                 f"beyond the range of {dtype}, because the gradients are almost 0 or its solver "

@@ -111,9 +111,10 @@ class GramWeighting(GradientWeighting):
 
     def combine(self, matrix: Tensor, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The weights of :meth:`solve`, 0 for tasks without gradient."""
-        present = np.flatnonzero(gram.diagonal() > 0.0)
-        if len(present) == len(inputs.tasks):
+        squares = gram.diagonal()
+        if min(squares.tolist()) > 0.0:
             return self.solve(gram, inputs)
+        present = np.flatnonzero(squares > 0.0)
         weights = np.zeros(len(inputs.tasks))
         head_weights = np.ones(len(inputs.tasks))
         absent = ", ".join(t for i, t in enumerate(inputs.tasks) if i not in present)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,13 +11,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "long_product", "lower_products", "symmetric_sum"]
+__all__ = [
+    "Block",
+    "has_kept_digits",
+    "is_finite",
+    "long_product",
+    "lower_products",
+    "scaled_product",
+    "symmetric_sum",
+]
 
 Block = tuple[int, int, Tensor]
 """A block of a larger matrix: its first row, its first column, its entries."""
 
 _BLOCK = 1 << 16  # columns at once: partial sums keep float32 digits, operands stay in the cache
 _TASKS = 8  # rows of a temporary product
+_FEW_NUMBERS = 64  # plain Python is faster for them
+_UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
+
+
+def is_finite(matrix: NDArray[np.float64]) -> bool:
+    """Whether no entry is NaN or infinite."""
+    if matrix.size <= _FEW_NUMBERS:
+        return all(map(math.isfinite, matrix.ravel().tolist()))
+    return bool(np.isfinite(matrix).all())
+
+
+def has_kept_digits(gram: NDArray[np.float64]) -> bool:
+    """Whether a Gram matrix of float32 products lost no digits to over- or underflow."""
+    return min(gram.diagonal().tolist()) > _UNDERFLOW and is_finite(gram)
 
 
 def long_product(left: Tensor, right: Tensor | None = None) -> Tensor:
@@ -37,6 +60,24 @@ def long_product(left: Tensor, right: Tensor | None = None) -> Tensor:
         end = start + _BLOCK
         total.addmm_(left[:, start:end], right[:, start:end].T)
     return total
+
+
+def scaled_product(factor: float, left: Tensor, right: Tensor) -> Tensor:
+    """``factor * left @ right``, without a pass of its own for the factor.
+
+    Args:
+        factor: A number.
+        left: Shape (a, b) or (g, a, b).
+        right: Shape (b, c) or (g, b, c).
+
+    Returns:
+        Shape (a, c) or (g, a, c).
+    """
+    if factor == 1.0:
+        return left @ right
+    nothing = left.new_zeros(())
+    product = torch.addmm if left.dim() == 2 else torch.baddbmm
+    return product(nothing, left, right, beta=0.0, alpha=factor)
 
 
 def lower_products(
@@ -105,19 +146,23 @@ def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
     if len({tensor.device for tensor in tensors}) > 1:
         tensors = [tensor.to("cpu") for tensor in tensors]
     if not any(tensor.dim() for tensor in tensors):
+        if tensors[0].device.type == "cpu":
+            numbers = [tensor.item() for tensor in tensors]
+        else:
+            numbers = torch.stack(tensors).tolist()
         sums = [[0.0] * size for _ in range(size)]
-        for (row, column, _), number in zip(blocks, torch.stack(tensors).tolist(), strict=True):
+        for (row, column, _), number in zip(blocks, numbers, strict=True):
             sums[row][column] += number
             if row != column:
                 sums[column][row] += number
         return np.array(sums)
     lower: NDArray[np.float64] = np.zeros((size, size))
     together = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    numbers, start = together.to("cpu", torch.float64).numpy(), 0
+    entries_of_all, start = together.to("cpu", torch.float64).numpy(), 0
     for row, column, entries in blocks:
         height, width = entries.shape or (1, 1)
         end = start + height * width
-        part = numbers[start:end].reshape(height, width)
+        part = entries_of_all[start:end].reshape(height, width)
         lower[row : row + height, column : column + width] += part
         start = end
     return np.where(_lower_triangle(size), lower, lower.T)

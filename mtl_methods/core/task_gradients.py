@@ -12,14 +12,12 @@ from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
-from mtl_methods.core.products import long_product
+from mtl_methods.core.products import has_kept_digits, long_product
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import TaskError
 from mtl_methods.exact_gram import feature_gradients
 
 __all__ = ["TaskGradients", "gram_matrix"]
-
-_UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
 
 
 class TaskGradients:
@@ -280,8 +278,6 @@ def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
     """
     with torch.no_grad(), without_autocast(matrix.device.type):
         gram: NDArray[np.float64] = long_product(matrix).to("cpu", torch.float64).numpy()
-        if matrix.dtype != torch.float64 and not (
-            np.isfinite(gram).all() and (gram.diagonal() > _UNDERFLOW).all()
-        ):
+        if matrix.dtype != torch.float64 and not has_kept_digits(gram):
             gram = long_product(matrix.to(torch.float64)).cpu().numpy()
     return (gram + gram.T) * 0.5

@@ -101,8 +101,12 @@ def accumulate_weighted(
     ]
     if not kept:
         return
-    with torch.no_grad():
-        values = torch._foreach_mul([g for _, g, _ in kept], [factor for _, _, factor in kept])
+    values: Sequence[Tensor]
+    if all(factor == 1.0 for _, _, factor in kept):
+        values = [gradient.detach().clone() for _, gradient, _ in kept]
+    else:
+        with torch.no_grad():
+            values = torch._foreach_mul([g for _, g, _ in kept], [f for _, _, f in kept])
     for (parameter, _, _), value in zip(kept, values, strict=True):
         _add(parameter, value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
-from mtl_methods.core.products import symmetric_sum
+from mtl_methods.core.products import has_kept_digits, symmetric_sum
 from mtl_methods.core.writing import accumulate, without_autocast
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import (
@@ -45,7 +46,6 @@ _NOT_BATCHED = (
     "a hook or a function in the trunk fails where the gradients of several tasks travel together; "
     "set gram_path='plain' for this model"
 )
-_UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
 
 
 class FactoredGradients:
@@ -76,7 +76,7 @@ class FactoredGradients:
         self._factors = [_factor(factor, self._tasks, workspace) for factor in factors]
         self._targets, self._places = _targets(self._factors)
         self._device = trunk.parameters[0].device
-        self.rows = torch.empty(self._tasks, 0, dtype=self._factors[0].dtype, device=self._device)
+        self.rows = _no_columns(self._tasks, self._factors[0].dtype, self._device)
         self.heads: list[HeadGradient] = []
         if plan.tasks_at_once == 1:
             self._one_by_one(losses, trunk)
@@ -88,8 +88,7 @@ class FactoredGradients:
         """The Gram matrix, shape (K, K), symmetric, float64 on the CPU."""
         with torch.no_grad(), without_autocast(self._device.type):
             gram = self._gram(wide=False)
-            safe = np.isfinite(gram).all() and (gram.diagonal() > _UNDERFLOW).all()
-            if not safe:
+            if not has_kept_digits(gram):
                 gram = self._gram(wide=True)
         return gram
 
@@ -113,21 +112,39 @@ class FactoredGradients:
 
     def _one_by_one(self, losses: Sequence[Tensor], trunk: Trunk) -> None:
         """Sends each task down through its head and the trunk, and keeps what factors need."""
-        count = len(self._targets)
         last = max((k for k, loss in enumerate(losses) if loss.requires_grad), default=0)
-        with Readings(self._targets) as readings:
+        with Readings(self._targets) as readings, torch.no_grad():
             for k, (loss, leaves) in enumerate(zip(losses, trunk.private_leaves, strict=True)):
-                found: Sequence[Tensor | None] = [None] * (count + len(leaves))
-                if loss.requires_grad:
-                    found = torch.autograd.grad(
-                        loss,
-                        [*self._targets, *leaves],
-                        None if self._scale == 1.0 else torch.full_like(loss, self._scale),
-                        retain_graph=k != last,
-                        allow_unused=True,
-                    )
-                self._collect(k, 1, readings.put_into(found[:count], 1, batched=False), False)
-                self.heads.append(HeadGradient(leaves, tuple(found[count:])))
+                head = self._send_down(k, loss, leaves, readings, is_last=k == last)
+                self.heads.append(head)
+                if k != last:
+                    self._make_own()
+
+    def _send_down(
+        self,
+        task: int,
+        loss: Tensor,
+        leaves: Sequence[Tensor],
+        readings: Readings,
+        *,
+        is_last: bool,
+    ) -> HeadGradient:
+        count = len(self._targets)
+        found: Sequence[Tensor | None] = [None] * (count + len(leaves))
+        if loss.requires_grad:
+            found = torch.autograd.grad(
+                loss,
+                [*self._targets, *leaves],
+                None if self._scale == 1.0 else torch.full_like(loss, self._scale),
+                retain_graph=not is_last,
+                allow_unused=True,
+            )
+        self._collect(task, 1, readings.put_into(found[:count], 1, batched=False), False)
+        return HeadGradient(tuple(leaves), tuple(found[count:]))
+
+    def _make_own(self) -> None:
+        for factor in self._factors:
+            factor.make_own()
 
     def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
         """Sends the tasks down the trunk, some at once, and keeps what factors need."""
@@ -135,7 +152,7 @@ class FactoredGradients:
         outputs = [trunk.edges[i] for i in arriving]
         first, end = 0, self._tasks if arriving else 0
         failure: RuntimeError | None = None
-        with Readings(self._targets) as readings:
+        with Readings(self._targets) as readings, torch.no_grad():
             while first < end:
                 count = min(step, end - first)
                 together = step > 1
@@ -168,22 +185,28 @@ class FactoredGradients:
                 read = readings.put_into(found, count, batched=together)
                 self._collect(first, count, read, together)
                 first += count
+                if first < end:
+                    self._make_own()
 
     def _collect(
         self, first: int, count: int, found: Sequence[Tensor | None], batched: bool
     ) -> None:
         """Gives factors the gradients of some tasks: batched, or of one task as they are."""
-        with torch.no_grad():
-            gradients = []
-            for target, gradient in zip(self._targets, found, strict=True):
-                if gradient is None:
-                    gradients.append(_zeros(target, count))
-                    continue
-                if gradient.layout is not torch.strided:
-                    gradient = gradient.to_dense()
-                gradients.append(gradient if batched else gradient.unsqueeze(0))
-            for factor, places in zip(self._factors, self._places, strict=True):
-                factor.collect(first, [gradients[place] for place in places])
+        gradients = []
+        for target, gradient in zip(self._targets, found, strict=True):
+            if gradient is None:
+                gradients.append(_zeros(target, count))
+                continue
+            if gradient.layout is not torch.strided:
+                gradient = gradient.to_dense()
+            gradients.append(gradient if batched else gradient.unsqueeze(0).detach())
+        for factor, places in zip(self._factors, self._places, strict=True):
+            factor.collect(first, [gradients[place] for place in places])
+
+
+@functools.cache
+def _no_columns(tasks: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(tasks, 0, dtype=dtype, device=device)
 
 
 def _zeros(target: Any, count: int) -> Tensor:

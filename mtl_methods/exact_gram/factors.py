@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.core.products import Block, lower_products
+from mtl_methods.core.products import Block, lower_products, scaled_product
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
+from mtl_methods.exact_gram.memory import is_sole_owner
 
 __all__ = [
     "Factor",
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 _FEW = 4  # tasks that are kept each by itself: a product for each pair costs less than a buffer
-_CONTIGUOUS = torch.contiguous_format
 
 
 class Workspace:
@@ -71,22 +71,27 @@ class Factor(ABC):
         self._kept: dict[int, list[Tensor]] = {}
 
     def _keep(self, part: int, first: int, chunk: Tensor) -> None:
-        """Keeps a chunk (c, ...) of tasks: of few tasks by itself, of many in one buffer.
-
-        The last chunk is kept as it is. Of another one a hook, or a function that hands out the
-        same memory in every pass, may still write to what autograd gave.
-        """
-        is_last = first + chunk.shape[0] == self.tasks
+        """Keeps a chunk (c, ...) of tasks: of few tasks by itself, of many in one buffer."""
         if self.tasks <= _FEW or chunk.shape[0] == self.tasks:
-            chunk = chunk.to(self.dtype)
-            kept = chunk.contiguous() if is_last else chunk.clone(memory_format=_CONTIGUOUS)
-            self._kept.setdefault(part, []).append(kept)
+            self._kept.setdefault(part, []).append(chunk.to(self.dtype).contiguous())
             return
         if part not in self._kept:
             key = (id(self.parameter), part)
             shape = (self.tasks, *chunk.shape[1:])
             self._kept[part] = [self._workspace.take(key, shape, self.dtype, chunk.device)]
         self._kept[part][0][first : first + chunk.shape[0]] = chunk
+
+    def make_own(self) -> None:
+        """Copies what was kept last, unless nobody else has its memory, before the next pass.
+
+        In that pass a hook, or a function that hands out the same memory every time, could
+        write to what autograd gave in this one.
+        """
+        if self.tasks > _FEW:
+            return  # the buffer is a copy
+        for chunks in self._kept.values():
+            if not is_sole_owner(chunks[-1]):
+                chunks[-1] = chunks[-1].clone()
 
     @abstractmethod
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
@@ -110,25 +115,24 @@ class Factor(ABC):
 
     def _weighted(self, weights: Sequence[float]) -> Tensor:
         """``sum_k weights[k] * kept_k``."""
-        total: Tensor | None = None
-        first = 0
-        for block in self._blocks():
-            count = block.shape[0]
-            if count == 1 and total is not None:
-                total.add_(block.squeeze(0), alpha=weights[first])
-            else:
-                term = _weighted_rows(weights[first : first + count], block)
-                total = term if total is None else total.add_(term)
-            first += count
-        assert total is not None
-        return total
+        total, unit = self._weighted_in_units(weights)
+        return total if unit == 1.0 else total.mul_(unit)
 
-
-def _weighted_rows(weights: Sequence[float], block: Tensor) -> Tensor:
-    if block.shape[0] == 1:
-        return block.squeeze(0) * weights[0]
-    vector = torch.tensor(weights, dtype=block.dtype, device=block.device)
-    return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:])
+    def _weighted_in_units(self, weights: Sequence[float]) -> tuple[Tensor, float]:
+        """A fresh tensor and a number whose product is ``sum_k weights[k] * kept_k``."""
+        blocks = self._blocks()
+        if len(blocks) < max(self.tasks, 2):
+            block = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
+            vector = torch.tensor(weights, dtype=block.dtype, device=block.device)
+            return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:]), 1.0
+        rows = [block.squeeze(0) for block in blocks]
+        largest = max(range(len(rows)), key=lambda k: abs(weights[k]))
+        unit = weights[largest] or 1.0
+        first, *others = [k for k in range(len(rows)) if k != largest]
+        total = torch.add(rows[largest], rows[first], alpha=weights[first] / unit)
+        for k in others:
+            total.add_(rows[k], alpha=weights[k] / unit)
+        return total, unit
 
 
 class _Rows(Factor):
@@ -217,10 +221,13 @@ class MatrixFactor(Factor):
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
-        mean, inputs = self._weighted(weights), self._inputs()
-        combined = [(self.parameter, self.uses[0].fold(mean.mT @ inputs))]
-        if self.bias is not None:
-            combined.append((self.bias, mean.sum(-2).view(self.bias.shape)))
+        mean, unit = self._weighted_in_units(weights)
+        combined = []
+        if self.bias is not None:  # before the product, which takes the mean out of the cache
+            total = mean.sum(-2).view(self.bias.shape)
+            combined.append((self.bias, total if unit == 1.0 else total.mul_(unit)))
+        product = scaled_product(unit, mean.mT, self._inputs())
+        combined.append((self.parameter, self.uses[0].fold(product)))
         return combined
 
     def _inputs(self) -> Tensor:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
-
-from mtl_methods.exact_gram.trunk import Slot
 
 __all__ = [
     "BiasUse",
@@ -20,7 +19,6 @@ __all__ = [
     "RowUse",
     "as_gradient_use",
     "has_many_rows",
-    "slots_of",
     "sum_to",
 ]
 
@@ -30,11 +28,13 @@ class LayerUse(ABC):
     """One use of a parameter that a rule covers.
 
     Attributes:
+        kind: The kind of use in a word.
         rule: The rule's name, for reports.
         edge: Where the output gradient Δ of the layer is read.
         elements: Number of elements of Δ for one task.
     """
 
+    kind: ClassVar[str]
     rule: str
     edge: GradientEdge
     elements: int
@@ -48,6 +48,7 @@ class GradientUse(LayerUse):
         gradient: From Δ of c tasks, shape (c, ...), to the gradients, shape (c, *parameter.shape).
     """
 
+    kind: ClassVar[str] = "gradient"
     gradient: Callable[[Tensor], Tensor]
 
 
@@ -57,6 +58,8 @@ class BiasUse(GradientUse):
 
     It is the weight of one more column of A, all ones.
     """
+
+    kind: ClassVar[str] = "bias"
 
 
 @dataclass(eq=False, slots=True)
@@ -76,6 +79,7 @@ class MatrixUse(LayerUse):
         layout: Uses of one parameter join along their rows if their layouts are equal.
     """
 
+    kind: ClassVar[str] = "matrix"
     rows: int
     width: int
     out: int
@@ -95,13 +99,9 @@ class RowUse(LayerUse):
         width: Columns of the parameter.
     """
 
+    kind: ClassVar[str] = "rows"
     indices: Tensor
     width: int
-
-
-def slots_of(uses: Iterable[LayerUse]) -> frozenset[Slot]:
-    """Where the output gradients of uses are read: (node, output)."""
-    return frozenset((use.edge.node, use.edge.output_nr) for use in uses)
 
 
 def has_many_rows(uses: Iterable[LayerUse]) -> bool:

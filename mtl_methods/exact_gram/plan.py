@@ -1,32 +1,19 @@
-"""Which way each shared parameter goes, by a cost model, and how many tasks travel at once."""
+"""The plan of a step: which way each shared parameter goes, and what is to be kept for it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mtl_methods.exact_gram.layer import (
-    BiasUse,
-    GradientUse,
-    LayerUse,
-    MatrixUse,
-    RowUse,
-    has_many_rows,
-    slots_of,
-)
+from mtl_methods.exact_gram.choice import ParameterFacts, UseFacts, choose
+from mtl_methods.exact_gram.layer import LayerUse, MatrixUse
 from mtl_methods.exact_gram.rules import layer_use
 from mtl_methods.exact_gram.trunk import Slot, Trunk
 
 __all__ = ["FactorPlan", "GramPlan", "ParameterPlan", "make_plan"]
 
-# Costs are in multiply-adds; a number moved through memory weighs as much as so many of them.
-_MOVE = 8.0
-# Rows at which a matrix product is efficient on its own; smaller tasks travel together.
-_ROWS_AT_ONCE = 512
-_LEAST_TOGETHER = 8  # fewer do not repay the batching
 # Graph nodes that torch batches over tasks without a loop or a copy of the saved tensors.
 _BATCHED = frozenset(
     {
@@ -127,7 +114,7 @@ class FactorPlan:
 
 
 def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, list[FactorPlan]]:
-    """Chooses a way for every parameter.
+    """Chooses a way for every parameter, see :func:`~mtl_methods.exact_gram.choice.choose`.
 
     Args:
         trunk: The trunk of the step.
@@ -136,96 +123,32 @@ def make_plan(trunk: Trunk, tasks: int, *, forced: bool) -> tuple[GramPlan, list
 
     Returns:
         The plan, which holds on to nothing of the step's graph, and what is to be kept, of every
-        parameter, if the path is ``"exact"``. Unless forced it is so only if that saves at least a
-        twentieth of the estimated work and needs no more memory than the K gradients.
+        parameter, if the path is ``"exact"``.
     """
-    known = {id(p): _uses(trunk, p) for p in trunk.parameters}
-    at_once = _tasks_at_once(trunk, (uses for uses, _ in known.values()), tasks)
-    plans: dict[int, ParameterPlan] = {}
-    factors: list[FactorPlan] = []
-    matrices: dict[frozenset[Slot], FactorPlan] = {}
-    saved = total = 0.0
-    biases = {key for key, (uses, _) in known.items() if _is_bias(uses)}
-    # biases last: they go the way of their layer's weight
-    for parameter in sorted(trunk.parameters, key=lambda p: id(p) in biases):
-        uses, reason = known[id(parameter)]
-        if uses:
-            plan, plain, exact = _way(parameter, uses, tasks, together=at_once > 1, forced=forced)
-        else:
-            plan = ParameterPlan(parameter, "plain", reason)
-            plain = exact = _row_costs(parameter, tasks)[0]
-        layer = matrices.get(slots_of(uses)) if id(parameter) in biases else None
-        if layer is not None:
-            plan, exact = ParameterPlan(parameter, "exact", "bias, with its weight"), 0.0
-        plans[id(parameter)] = plan
-        total += plain
-        if plan.way == "plain":
-            factors.append(FactorPlan(parameter, ()))
-            continue
-        saved += plain - exact
-        if layer is not None and layer.bias is None and _is_column(parameter, layer):
-            layer.bias = parameter
-            continue
-        factor = FactorPlan(parameter, uses)
-        factors.append(factor)
-        if isinstance(uses[0], MatrixUse):
-            matrices[slots_of(uses)] = factor
-    ordered = tuple(plans[id(parameter)] for parameter in trunk.parameters)
-    if not forced and saved < 0.05 * total:
-        return GramPlan("plain", "layer inputs have too many rows to save work", ordered), []
-    if not any(plan.way == "exact" for plan in ordered):
-        return GramPlan("plain", "no rule covers any parameter", ordered), []
-    share = 100.0 * saved / total if total else 0.0
-    reason = f"saves {share:.0f} % of the work on weight gradients"
-    return GramPlan("exact", reason, ordered, at_once), factors
-
-
-def _is_bias(uses: tuple[LayerUse, ...]) -> bool:
-    return bool(uses) and all(isinstance(use, BiasUse) for use in uses)
-
-
-def _is_column(bias: Tensor, layer: FactorPlan) -> bool:
-    """Whether a bias is the weight of one more column of what is kept of its layer."""
-    first = layer.uses[0]
-    return (
-        isinstance(first, MatrixUse)
-        and bias.numel() == first.groups * first.out
-        and not has_many_rows(layer.uses)
+    edges: dict[Slot, int] = {}
+    facts, uses = [], []
+    for parameter in trunk.parameters:
+        found, reason = _uses(trunk, parameter)
+        uses.append(found)
+        told = tuple([_facts(use, edges) for use in found])
+        facts.append(ParameterFacts(parameter.numel(), told, reason))
+    batched = trunk.node_names <= _BATCHED
+    choice = choose(tuple(facts), tasks, batched=batched, forced=forced)
+    ways = zip(trunk.parameters, choice.ways, strict=True)
+    plan = GramPlan(
+        choice.path,
+        choice.reason,
+        tuple([ParameterPlan(parameter, way, reason) for parameter, (way, reason) in ways]),
+        choice.tasks_at_once,
     )
-
-
-def _way(
-    parameter: Tensor,
-    uses: tuple[LayerUse, ...],
-    tasks: int,
-    *,
-    together: bool,
-    forced: bool,
-) -> tuple[ParameterPlan, float, float]:
-    """The way of one parameter by itself, and its estimated cost on the plain and this way.
-
-    Args:
-        parameter: The parameter.
-        uses: What the rules know of its uses, at least one.
-        tasks: Number of tasks K.
-        together: Whether several tasks travel at once.
-        forced: See :func:`make_plan`.
-    """
-    plain, exact = _row_costs(parameter, tasks)
-    what = uses[0].rule
-    if isinstance(uses[0], MatrixUse):
-        matrix = [use for use in uses if isinstance(use, MatrixUse)]
-        plain, exact = _matrix_costs(matrix, tasks)
-        rows, width = sum(use.rows for use in matrix), matrix[0].width
-        what = f"{what}, {rows} rows against width {width}"
-        pays = exact < plain and rows <= width
-    elif isinstance(uses[0], RowUse):
-        exact = min(3.0 * _MOVE * tasks * sum(use.elements for use in uses), plain)
-        pays = True
-    else:
-        pays = together
-        what = what if forced or pays else f"{what}, cheaper as it is"
-    return ParameterPlan(parameter, "exact" if forced or pays else "plain", what), plain, exact
+    return plan, [
+        FactorPlan(
+            trunk.parameters[place],
+            uses[place] if is_exact else (),
+            None if bias is None else trunk.parameters[bias],
+        )
+        for place, is_exact, bias in choice.factors
+    ]
 
 
 def _uses(trunk: Trunk, parameter: Tensor) -> tuple[tuple[LayerUse, ...], str]:
@@ -236,49 +159,22 @@ def _uses(trunk: Trunk, parameter: Tensor) -> tuple[tuple[LayerUse, ...], str]:
         if known is None:
             return (), f"no rule for {use.node.name()}"
         found.append(known)
-    if len(found) > 1:
-        kinds = {GradientUse if isinstance(use, GradientUse) else type(use) for use in found}
-        layouts = {use.layout for use in found if isinstance(use, MatrixUse)}
-        if len(kinds) > 1 or len(layouts) > 1:
-            return (), "used in different ways"
     return tuple(found), ""
 
 
-def _row_costs(parameter: Tensor, tasks: int) -> tuple[float, float]:
-    """Estimated cost of K gradients of a parameter and their products, and of the former alone."""
-    written = 3.0 * _MOVE * tasks * parameter.numel()
-    return written + tasks * tasks * parameter.numel(), written
-
-
-def _matrix_costs(uses: Sequence[MatrixUse], tasks: int) -> tuple[float, float]:
-    """Estimated cost of the plain and of the exact way."""
-    first = uses[0]
-    rows, width, out, groups = sum(u.rows for u in uses), first.width, first.out, first.groups
-    plain = tasks * out * width * (rows + tasks + 3.0 * _MOVE)
-    exact = tasks * out * rows * (rows + tasks + 3.0 * _MOVE)
-    exact += rows * width * (rows + out)
-    if first.rule == "convolution":
-        exact += _MOVE * (2.0 * rows * width + 2.0 * tasks * rows * out)
-    return groups * plain, groups * exact
-
-
-def _tasks_at_once(trunk: Trunk, covered: Iterable[tuple[LayerUse, ...]], tasks: int) -> int:
-    """Many small tasks travel together as far as memory allows, large ones one by one."""
-    if not trunk.node_names <= _BATCHED:
-        return 1
-    elements: dict[tuple[object, int], int] = {}
-    rows = 1
-    for uses in covered:
-        for use in uses:
-            elements[use.edge.node, use.edge.output_nr] = use.elements
-            if isinstance(use, MatrixUse):
-                rows = max(rows, use.rows)
-            elif not isinstance(use, GradientUse):
-                rows = max(rows, use.elements)
-    size = sum(parameter.numel() for parameter in trunk.parameters)
-    per_task = 2 * sum(elements.values())
-    fitting = size * tasks // (4 * per_task) if per_task else tasks
-    together = min(tasks, fitting, _ROWS_AT_ONCE // rows)
-    if together < min(tasks, _LEAST_TOGETHER):
-        return 1
-    return -(-tasks // -(-tasks // together))  # chunks of about the same size
+def _facts(use: LayerUse, edges: dict[Slot, int]) -> UseFacts:
+    """What the choice is to know of a use; edges are numbered as they come."""
+    edge = edges.setdefault((use.edge.node, use.edge.output_nr), len(edges))
+    if not isinstance(use, MatrixUse):
+        return UseFacts(use.kind, use.rule, edge, use.elements)
+    return UseFacts(
+        use.kind,
+        use.rule,
+        edge,
+        use.elements,
+        use.rows,
+        use.width,
+        use.out,
+        use.groups,
+        use.layout,
+    )

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_methods.core.products import long_product, lower_products, symmetric_sum
+from mtl_methods.core.products import (
+    has_kept_digits,
+    is_finite,
+    long_product,
+    lower_products,
+    scaled_product,
+    symmetric_sum,
+)
 
 
 def rows(count, *shape, seed=0):
@@ -57,3 +64,27 @@ def test_long_float32_rows_keep_their_digits(count):
     scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
     assert (np.abs(symmetric_sum(blocks, count) - expected) / scale).max() < 1e-6
     assert torch.equal(long_product(narrow), long_product(narrow, narrow))
+
+
+@pytest.mark.parametrize("groups", [(), (3,)])
+@pytest.mark.parametrize("factor", [1.0, 0.0, -2.5e-3])
+def test_a_scaled_product_is_the_product_times_its_factor(groups, factor):
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(*groups, 5, 4, generator=generator, dtype=torch.float64)
+    right = torch.randn(*groups, 4, 6, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(scaled_product(factor, left, right), factor * (left @ right))
+
+
+@pytest.mark.parametrize("size", [2, 40])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_entry_that_is_not_finite_is_found(size, bad):
+    matrix = np.full((size, size), 1e300)
+    assert is_finite(matrix)
+    assert has_kept_digits(matrix)
+    matrix[size - 1, 0] = bad
+    assert not is_finite(matrix)
+    assert not has_kept_digits(matrix)
+
+
+def test_squares_below_the_range_of_digits_are_found():
+    assert not has_kept_digits(np.diag([1.0, 1e-31]))
