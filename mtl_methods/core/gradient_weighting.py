@@ -171,7 +171,7 @@ class GradientWeighting(Method):
         """Finds the combined gradient (m,) or the weights (K,), and what heads are to get."""
         started = time.perf_counter()
         raw = gradients.rows
-        self.precision, range_end = _limits(raw.dtype)
+        self.precision, _ = _limits(raw.dtype)
         raw_gram = gradients.gram()
         if not is_finite(raw_gram):
             return self._overflow(raw_gram, inputs)
@@ -196,7 +196,7 @@ class GradientWeighting(Method):
             self._event(name, sentence)
         effective = None if decision.weights is None else decision.weights * scales
         if effective is not None:
-            self._check_range(effective, range_end, raw.dtype, inputs.tasks)
+            self._check_range(effective, raw.dtype, inputs.tasks)
             self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
@@ -207,14 +207,11 @@ class GradientWeighting(Method):
         return how
 
     def _check_range(
-        self,
-        weights: NDArray[np.float64],
-        range_end: float,
-        dtype: torch.dtype,
-        tasks: Sequence[str],
+        self, weights: NDArray[np.float64], dtype: torch.dtype, tasks: Sequence[str]
     ) -> None:
         """Refuses weights that the gradients' type cannot hold: the update would be NaN."""
-        if not all(-range_end <= weight <= range_end for weight in weights.tolist()):
+        _, end = _limits(dtype)
+        if not all(-end <= weight <= end for weight in weights.tolist()):
             largest = int(np.argmax(np.abs(weights)))
             raise SolverError(
                 f"{self.name}: the weight of task {tasks[largest]!r} is {weights[largest]:.3g}, "

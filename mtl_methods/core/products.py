@@ -158,11 +158,11 @@ def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
         return np.array(sums)
     lower: NDArray[np.float64] = np.zeros((size, size))
     together = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    entries_of_all, start = together.to("cpu", torch.float64).numpy(), 0
+    flat, start = together.to("cpu", torch.float64).numpy(), 0
     for row, column, entries in blocks:
         height, width = entries.shape or (1, 1)
         end = start + height * width
-        part = entries_of_all[start:end].reshape(height, width)
+        part = flat[start:end].reshape(height, width)
         lower[row : row + height, column : column + width] += part
         start = end
     return np.where(_lower_triangle(size), lower, lower.T)
