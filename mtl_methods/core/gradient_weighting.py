@@ -17,7 +17,6 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
-from mtl_methods.core.products import is_finite
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
@@ -25,6 +24,7 @@ from mtl_methods.exact_gram import (
     FactoredGradients,
     backward_combining,
 )
+from mtl_methods.solvers.finite import is_finite
 
 __all__ = ["Combination", "GradientCombination", "GradientWeighting"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mtl_methods.solvers.finite import is_finite
+
 __all__ = [
     "Block",
     "has_kept_digits",
-    "is_finite",
     "long_product",
     "lower_products",
     "scaled_product",
@@ -26,15 +26,7 @@ Block = tuple[int, int, Tensor]
 
 _BLOCK = 1 << 16  # columns at once: partial sums keep float32 digits, operands stay in the cache
 _TASKS = 8  # rows of a temporary product
-_FEW_NUMBERS = 64  # plain Python is faster for them
 _UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
-
-
-def is_finite(matrix: NDArray[np.float64]) -> bool:
-    """Whether no entry is NaN or infinite."""
-    if matrix.size <= _FEW_NUMBERS:
-        return all(map(math.isfinite, matrix.ravel().tolist()))
-    return bool(np.isfinite(matrix).all())
 
 
 def has_kept_digits(gram: NDArray[np.float64]) -> bool:

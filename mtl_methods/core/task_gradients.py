@@ -164,7 +164,9 @@ class TaskGradients:
         self.heads = heads
         self.rows = self._matrix(len(by_feature[0]))
         self.used = [any(g is not None for g in gradients) for gradients in by_feature]
-        columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
+        columns: Sequence[Tensor] = (self.rows,)
+        if len(self.targets) > 1:
+            columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
         for column, gradients in zip(columns, by_feature, strict=True):
             present = [i for i, gradient in enumerate(gradients) if gradient is not None]
             given = [gradient for gradient in gradients if gradient is not None]
@@ -207,7 +209,7 @@ class TaskGradients:
         ):
             self._buffer = torch.empty(count, size, dtype=dtype, device=first.device)
         self._shapes = shapes
-        return self._buffer[:count]
+        return self._buffer if len(self._buffer) == count else self._buffer[:count]
 
     def _split(self, row: Tensor) -> list[Tensor]:
         parts = torch.split(row, [shape.numel() for shape in self._shapes])

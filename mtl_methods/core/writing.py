@@ -191,6 +191,9 @@ def one_root(
     if joined is None:
         joined = joined_losses(losses)
     if joined is not None:
+        first = coefficients[0]
+        if all(coefficient == first for coefficient in coefficients):
+            return [joined], [torch.full_like(joined, first)]
         return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=joined.device)]
     return losses, [
         torch.full_like(loss, coefficient)

@@ -17,7 +17,7 @@ from mtl_methods.gradient_weighting.pcgrad import random_orders
 __all__ = ["GradVac"]
 
 _TINY = 1e-300  # keeps a quotient of zeros at zero
-_LARGEST_GOAL = 1.0 - 1e-8  # a goal of 1 would take an infinite coefficient
+_LARGEST_GOAL = 1.0 - 1e-8  # a goal of 1 would take an infinite coefficient, of -1 is none
 
 
 class GradVac(KeepsZeroGradients):
@@ -83,50 +83,56 @@ class GradVac(KeepsZeroGradients):
         return random_orders(len(self.tasks), inputs.index, self.generator, with_self=False)
 
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
-        """One pass of corrections, all tasks at once."""
+        """One pass of corrections, all tasks at once, in units of the tasks' norms.
+
+        There ``squares`` is ``|v_i|^2 / |g_i|^2``, ``products`` ``<v_i, g_j> / (|g_i| |g_j|)``,
+        and the coefficient of Equation 4 is positive where the cosine is below its goal.
+        """
         count = len(gram)
-        everywhere = np.ix_(inputs.index.numpy(), inputs.index.numpy())
         stored = self.state["goals"].numpy()
+        everywhere = (
+            np.ix_(inputs.index.numpy(), inputs.index.numpy()) if count < len(stored) else ...
+        )
         goals = stored[everywhere]
         orders = self._orders(inputs)
         rows = np.arange(count)
         visited = rows[:, None], orders
         means = goals[visited]
-        goal = np.minimum(means, _LARGEST_GOAL)
-        width = np.sqrt(1.0 - goal**2)
+        goal = np.minimum(np.maximum(means, -_LARGEST_GOAL), _LARGEST_GOAL)
+        width = np.sqrt(1.0 - goal * goal)
         norms = np.sqrt(gram.diagonal())
-        lengths = norms[orders]
-        known = (norms[:, None] > 0.0) & (lengths > 0.0)
-        divisors = np.where(known, lengths * width + self.epsilon, np.inf)
-        squared = lengths * lengths
-        changes, cosines = np.zeros(orders.T.shape), np.zeros(orders.T.shape)
-        floor = self.epsilon + _TINY
-        products = gram.copy()
-        squares = gram.diagonal().copy()
+        inverse = np.divide(1.0, norms, out=np.zeros(count), where=norms > 0.0)
+        units = inverse[orders]
+        known = (norms[:, None] > 0.0) & (units > 0.0)
+        reach = (known & (means > -_LARGEST_GOAL)) / (width + self.epsilon * units)
+        with np.errstate(over="ignore"):  # beside infinity a cosine is 0
+            floors = self.epsilon * units * inverse[:, None] + _TINY
+        changes, cosines = np.zeros((2, *orders.T.shape))
+        unit = gram * inverse * inverse[:, None]
+        products = unit.copy()
+        squares = unit.diagonal().copy()
         passes = zip(
             np.ascontiguousarray(orders.T),
             np.ascontiguousarray(orders.T + count * rows),
-            np.ascontiguousarray(goal.T),
-            np.ascontiguousarray(width.T),
-            np.ascontiguousarray(lengths.T),
-            np.ascontiguousarray(divisors.T),
-            np.ascontiguousarray(squared.T),
+            np.ascontiguousarray((goal * reach).T),
+            np.ascontiguousarray((width * reach).T),
+            np.ascontiguousarray(floors.T),
             changes,
             cosines,
             strict=True,
         )
-        for others, places, aim, wide, length, divisor, square, change, cosine in passes:
+        for others, places, across, along, floor, change, cosine in passes:
             product = products.take(places)
             own = np.sqrt(squares)
-            np.divide(product, own * length + floor, out=cosine)
-            np.minimum(np.maximum(cosine, -1.0, out=cosine), 1.0, out=cosine)
-            rise = own * (aim * np.sqrt(1.0 - cosine * cosine) - cosine * wide)
-            np.divide(rise * (cosine < aim), divisor, out=change)
-            products += change[:, None] * gram.take(others, 0)
-            squares += change * (2.0 * product + change * square)
+            np.divide(product, own + floor, out=cosine)
+            sine = np.sqrt(np.maximum(1.0 - cosine * cosine, 0.0))
+            np.multiply(own, np.maximum(across * sine - along * cosine, 0.0), out=change)
+            products += change[:, None] * unit.take(others, 0)
+            squares += change * (2.0 * product + change)
             np.maximum(squares, 0.0, out=squares)
+        seen = np.minimum(np.maximum(cosines.T, -1.0), 1.0)  # beyond it is rounding
         parts = np.eye(count)
-        parts[visited] = changes.T
-        goals[visited] = means + self.beta * np.where(known, cosines.T - means, 0.0)
+        parts[visited] = changes.T * norms[:, None] * units
+        goals[visited] = means + self.beta * np.where(known, seen - means, 0.0)
         stored[everywhere] = goals
         return Combination(weights=parts.sum(axis=0))

@@ -34,7 +34,7 @@ def random_orders(
         Shape (K, K) with, else (K, K - 1), positions among the present tasks.
     """
     keys = torch.rand(count, count, dtype=torch.float64, generator=generator)
-    present = keys[index][:, index].numpy()
+    present = (keys if len(index) == count else keys[index][:, index]).numpy()
     if with_self:
         return np.argsort(present, axis=1)
     np.fill_diagonal(present, np.inf)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg.blas import dasum
 from scipy.linalg.lapack import dposv
 
 from mtl_methods.errors import ConfigurationError, SolverError
+from mtl_methods.solvers.finite import is_finite
 
 __all__ = [
     "EPSILON",
@@ -50,7 +49,7 @@ def checked_gram(gram: ArrayLike) -> Vector:
         raise ConfigurationError(
             f"a Gram matrix must have shape (K, K) with K >= 1, but this one has shape {shape}"
         )
-    if not _finite(matrix):
+    if not is_finite(matrix):
         raise SolverError("the Gram matrix has an entry that is NaN or infinite")
     mirrored = matrix.T
     if matrix.tobytes() != mirrored.tobytes():  # equal bits, in half the time of equal numbers
@@ -82,15 +81,9 @@ def checked_vector(vector: ArrayLike, size: int, name: str) -> Vector:
         raise ConfigurationError(
             f"{name} must have shape ({size},) like the Gram matrix, but has shape {values.shape}"
         )
-    if not _finite(values):
+    if not is_finite(values):
         raise SolverError(f"{name} has an entry that is NaN or infinite")
     return values
-
-
-def _finite(values: Vector) -> bool:
-    """Whether every entry is finite."""
-    # A finite sum of magnitudes settles it for all but huge entries, at a fraction of the price.
-    return math.isfinite(dasum(values.ravel())) or bool(np.isfinite(values).all())
 
 
 def least(values: Vector) -> float:
