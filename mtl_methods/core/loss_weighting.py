@@ -66,6 +66,8 @@ class LossWeighting(Method):
                 units = [c * inputs.grad_scale for c in given.tolist()]
             self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
+        first = inputs.losses[0]
+        self.last_step.weights = coefficients.to(first.device, _weight_dtype(first.dtype))
         factors = [c * inputs.grad_scale for c in coefficients.tolist()]
         backward_two_ways(
             inputs.losses,
@@ -75,8 +77,6 @@ class LossWeighting(Method):
             inputs.heads,
             inputs.joined,
         )
-        first = inputs.losses[0]
-        self.last_step.weights = coefficients.to(first.device, _weight_dtype(first.dtype))
 
 
 class ObjectiveWeighting(LossWeighting):
