@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -72,10 +73,10 @@ class ComposedMethod(Method):
     def _step(self, inputs: StepInputs) -> None:
         self.loss.last_step = StepRecord(tasks=inputs.tasks)
         self.gradient.last_step = self.last_step
-        coefficients = self.loss.coefficients(inputs)
-        self.last_step.loss_scales = coefficients.numpy()
+        coefficients = np.array(self.loss.coefficient_numbers(inputs))
+        self.last_step.loss_scales = coefficients
         self.last_step.events.extend(self.loss.last_step.events)
-        self.gradient._step_with_coefficients(inputs, coefficients.numpy())
+        self.gradient._step_with_coefficients(inputs, coefficients)
 
     def task_features(self, task: str, features: Tensor) -> Tensor:
         """What the gradient weighting wants the head of a task to read."""

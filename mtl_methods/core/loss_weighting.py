@@ -40,15 +40,20 @@ class LossWeighting(Method):
     )
 
     @abstractmethod
-    def coefficients(self, inputs: StepInputs) -> Tensor:
+    def coefficients(self, inputs: StepInputs) -> list[float] | Tensor:
         """The coefficient of each loss; adds gradients of own parameters to their ``.grad``.
 
         Args:
-            inputs: The step; ``inputs.values`` are the losses.
+            inputs: The step; ``inputs.numbers`` and ``inputs.values`` are the losses.
 
         Returns:
-            Shape (K,), float64, on the CPU.
+            K numbers; as a tensor of shape (K,), float64, on the CPU.
         """
+
+    def coefficient_numbers(self, inputs: StepInputs) -> list[float]:
+        """:meth:`coefficients` as K plain numbers."""
+        found = self.coefficients(inputs)
+        return found.tolist() if isinstance(found, Tensor) else found
 
     def _step(self, inputs: StepInputs) -> None:
         self._step_with_coefficients(inputs, None)
@@ -58,17 +63,20 @@ class LossWeighting(Method):
     ) -> None:
         """One step on the losses ``given[k] * losses[k]`` (a composition), or the losses."""
         started = time.perf_counter()
-        coefficients = self.coefficients(inputs)
+        coefficients = self.coefficient_numbers(inputs)
         units = None if self.head_weighting == "same" else [inputs.grad_scale] * len(inputs.tasks)
         if given is not None:
-            coefficients = coefficients * torch.as_tensor(given)
+            scales = given.tolist()
+            coefficients = [c * scale for c, scale in zip(coefficients, scales, strict=True)]
             if units is not None:
-                units = [c * inputs.grad_scale for c in given.tolist()]
+                units = [scale * inputs.grad_scale for scale in scales]
             self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
         first = inputs.losses[0]
-        self.last_step.weights = coefficients.to(first.device, _weight_dtype(first.dtype))
-        factors = [c * inputs.grad_scale for c in coefficients.tolist()]
+        self.last_step.weights = torch.tensor(
+            coefficients, dtype=_weight_dtype(first.dtype), device=first.device
+        )
+        factors = [c * inputs.grad_scale for c in coefficients]
         backward_two_ways(
             inputs.losses,
             factors,
@@ -99,7 +107,7 @@ class ObjectiveWeighting(LossWeighting):
             A scalar.
         """
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
+    def coefficients(self, inputs: StepInputs) -> list[float] | Tensor:
         """The derivative of the objective by each loss, shape (K,)."""
         own = list(self.own.parameters())
         values = inputs.values.to(own[0].device, own[0].dtype) if own else inputs.values

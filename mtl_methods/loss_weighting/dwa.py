@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -119,14 +118,14 @@ class DWA(LossWeighting):
             self._event("zero_mean_loss", "a mean loss is 0: its ratio counts as 1")
         return ratios
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """``K softmax(r / T)`` over the tasks of the batch, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """``K softmax(r / T)`` over the tasks of the batch, K numbers."""
         rows = slice(None) if inputs.tasks == self.tasks else inputs.index.numpy()
         if self.level == "iterations":
             self._append(rows, np.array(inputs.numbers))
         shares = softmax([ratio / self.temperature for ratio in self._ratios(rows)])
         total = len(shares) if self.weight_sum == "tasks" else 1
-        return torch.tensor([total * share for share in shares], dtype=torch.float64)
+        return [total * share for share in shares]
 
     def end_epoch(
         self,

@@ -106,8 +106,8 @@ class FAMO(LossWeighting):
             "pending": {},  # task -> log D before the step that is still to be judged
         }
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """``c z_k / D_k``, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """``c z_k / D_k``, K numbers."""
         logs = self._logs(inputs.tasks, inputs.numbers)
         if self.state["pending"]:
             if self.update_from == "next_batch":
@@ -123,7 +123,7 @@ class FAMO(LossWeighting):
             logits = [logits[k] for k in inputs.index.tolist()]
         # z_k / D_k over its sum, also where 1 / D_k is beyond the range of numbers
         scores = [logit - logs[task] for logit, task in zip(logits, inputs.tasks, strict=True)]
-        return torch.tensor(softmax(scores), dtype=torch.float64)
+        return softmax(scores)
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Moves the logits by the losses of the same batch after the optimiser's step.

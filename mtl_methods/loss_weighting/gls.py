@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
 from mtl_methods.core.plain_numbers import exponential
@@ -45,10 +42,9 @@ class GLS(LossWeighting):
         """0, unless a floor other than 0 breaks the law."""
         return 0.0 if self.loss_floor == 0.0 else None
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """``GM / (K (l_k - loss_floor))``, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """``GM / (K (l_k - loss_floor))``, K numbers."""
         distances = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
         logs = [math.log(distance) for distance in distances]
         mean, count = math.fsum(logs) / len(logs), len(logs)
-        coefficients = [exponential(mean - log) / count for log in logs]
-        return torch.tensor(coefficients, dtype=torch.float64)
+        return [exponential(mean - log) / count for log in logs]

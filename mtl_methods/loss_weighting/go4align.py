@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -178,8 +177,8 @@ class GO4Align(LossWeighting):
         count = len(self.tasks)
         self.state["log_indicators"] = [-math.log(count)] * count
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """The mean of ``v`` over each task's group, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """The mean of ``v`` over each task's group, K numbers."""
         losses = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
         logs: list[float] = self.state["log_indicators"]
         rows = inputs.index.tolist()
@@ -199,13 +198,13 @@ class GO4Align(LossWeighting):
             logs[k] = log
         risks = [math.exp(score) for score in scores]
         if self.num_groups >= len(risks):
-            return torch.tensor(risks, dtype=torch.float64)
+            return risks
         groups = cluster_1d(risks, self.num_groups)
         sums, sizes = [0.0] * self.num_groups, [0] * self.num_groups
         for group, risk in zip(groups, risks, strict=True):
             sums[group] += risk
             sizes[group] += 1
-        return torch.tensor([sums[g] / sizes[g] for g in groups], dtype=torch.float64)
+        return [sums[g] / sizes[g] for g in groups]
 
 
 def _log_sum(logs: Sequence[float]) -> float:

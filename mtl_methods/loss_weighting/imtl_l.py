@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -57,10 +57,10 @@ class IMTLL(LossWeighting):
         start = torch.full((len(self.tasks),), self.initial_scale, device=device, dtype=dtype)
         self.own.log_scale = nn.Parameter(start)
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """``exp(s_k)``, shape (K,); the s_k get ``exp(s_k) l_k - 1``."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """``exp(s_k)``, K numbers; the s_k get ``exp(s_k) l_k - 1``."""
         own: nn.Parameter = self.own.log_scale  # type: ignore[assignment]
         coefficients = [exponential(number) for number in read_own(own, inputs)]
         gradient = [c * loss - 1.0 for c, loss in zip(coefficients, inputs.numbers, strict=True)]
         add_own_gradient(own, inputs, gradient)
-        return torch.tensor(coefficients, dtype=torch.float64)
+        return coefficients

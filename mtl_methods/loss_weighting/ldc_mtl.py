@@ -205,13 +205,12 @@ class LDCMTL(LossWeighting):
         weight = own.get("router.0.weight")
         return None if weight is None else weight.shape[1]
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """The derivative of the objective by each loss, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """The derivative of the objective by each loss, K numbers."""
         values, slopes = self._normalised(inputs)
         by = self._by_features if self.router == "features" else self._by_free_weights
         by_loss = by(inputs, values)
-        coefficients = [d * slope for d, slope in zip(by_loss, slopes, strict=True)]
-        return torch.tensor(coefficients, dtype=torch.float64)
+        return [d * slope for d, slope in zip(by_loss, slopes, strict=True)]
 
     def _by_free_weights(self, inputs: StepInputs, values: Sequence[float]) -> list[float]:
         """The derivative by normalised losses; that by the weights goes to their gradient."""
@@ -305,7 +304,7 @@ class LDCMTL(LossWeighting):
         return [factor * (value - shift) for value in values]
 
     def _optimum_term(self, inputs: StepInputs, sigma: Sequence[float]) -> list[float]:
-        """The derivative of ``penalty * g*`` by sigma, shape (K,); 0 if the look-ahead diverges."""
+        """The derivative of ``penalty * g*`` by sigma, K numbers; 0 if the look-ahead diverges."""
         level = LowerLevel.of_step(self, inputs, self.inner_lr)
         factor = self.penalty / self._divisor(sigma)
         factors = torch.tensor([factor * s for s in sigma], dtype=torch.float64)

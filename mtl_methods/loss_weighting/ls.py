@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -77,9 +76,8 @@ class LS(LossWeighting):
                     f"({', '.join(self.tasks)})"
                 )
             table = list(given)
-        self._table = torch.tensor(table, dtype=torch.float64)
+        self._table = table
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """The fixed weights of the present tasks, shape (K,)."""
-        everything = inputs.tasks == self.tasks
-        return self._table.clone() if everything else self._table[inputs.index]
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """The fixed weights of the present tasks, K numbers."""
+        return [self._table[k] for k in inputs.index.tolist()]

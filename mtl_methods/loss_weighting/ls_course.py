@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -65,13 +64,13 @@ class LSCourse(LossWeighting):
                 )
         self.state["epoch"] = 0
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """The weights of the epoch for the present tasks, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """The weights of the epoch for the present tasks, K numbers."""
         table: Sequence[float] = [1.0] * len(self.tasks)
         for epoch, weights in self._course:
             if epoch <= self.state["epoch"]:
                 table = weights
-        return torch.tensor(table, dtype=torch.float64)[inputs.index]
+        return [table[k] for k in inputs.index.tolist()]
 
     def end_epoch(
         self,

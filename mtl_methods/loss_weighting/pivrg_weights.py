@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.core.performance import PerformanceWeighted
@@ -45,6 +42,7 @@ class PIVRGWeights(PerformanceWeighted, LossWeighting):
         """0: weights do not depend on the losses."""
         return 0.0
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """Omega of the present tasks, shape (K,)."""
-        return torch.as_tensor(self.omega(inputs.tasks))
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """Omega of the present tasks, K numbers."""
+        numbers: list[float] = self.omega(inputs.tasks).tolist()
+        return numbers

@@ -125,7 +125,8 @@ class RLW(LossWeighting):
         """0: losses play no part."""
         return 0.0
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """New random weights, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """New random weights, K numbers."""
         weights = draw_weights(self.distribution, len(self.tasks), inputs.index, self.generator)
-        return weights * len(inputs.tasks) if self.weight_sum == "tasks" else weights
+        numbers: list[float] = weights.tolist()
+        return [len(numbers) * w for w in numbers] if self.weight_sum == "tasks" else numbers

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
-
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.positive import loss_floor_option, losses_above_floor
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 
 __all__ = ["SI"]
 
@@ -50,7 +48,8 @@ class SI(LossWeighting):
         """-1, unless a floor other than 0 breaks the law."""
         return -1.0 if self.loss_floor == 0.0 else None
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """``1 / (l_k - loss_floor)``, over K for the mean, shape (K,)."""
-        weights = losses_above_floor(self.name, inputs, self.loss_floor).reciprocal()
-        return weights / len(inputs.tasks) if self.reduction == "mean" else weights
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """``1 / (l_k - loss_floor)``, over K for the mean, K numbers."""
+        distances = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
+        count = len(distances) if self.reduction == "mean" else 1
+        return [1.0 / distance / count for distance in distances]

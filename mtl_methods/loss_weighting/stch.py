@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.positive import loss_floor_option, losses_above_floor
+from mtl_methods.core.plain_numbers import softmax
+from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 from mtl_methods.errors import TaskError
 
 __all__ = ["STCH"]
@@ -99,24 +100,32 @@ class STCH(LossWeighting):
                     f"stch: preferences must name each of the tasks {', '.join(self.tasks)} once"
                 )
             table = [known[task] for task in self.tasks]
-        self._preferences = torch.tensor(table, dtype=torch.float64)
+        self._preferences = table
         self.state["nadir"] = {}
         self.state["epochs"] = 0
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """The derivative of the objective by each loss, shape (K,)."""
-        preferences = self._preferences[inputs.index]
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """The derivative of the objective by each loss, K numbers."""
+        preferences = [self._preferences[k] for k in inputs.index.tolist()]
         if self.form == "losses":
-            distances = inputs.values - self.loss_floor
-            return preferences * torch.softmax(preferences * distances / self.mu, dim=0)
-        distances = losses_above_floor(self.name, inputs, self.loss_floor)
+            distances = [loss - self.loss_floor for loss in inputs.numbers]
+            shares = self._shares(preferences, distances)
+            return [p * share for p, share in zip(preferences, shares, strict=True)]
+        distances = numbers_above_floor(self.name, inputs.tasks, inputs.numbers, self.loss_floor)
+        slopes = [p / distance for p, distance in zip(preferences, distances, strict=True)]
         nadir: dict[str, float] = self.state["nadir"]
         if any(task not in nadir for task in inputs.tasks):
-            return preferences / distances
-        scale = torch.tensor([nadir[task] for task in inputs.tasks], dtype=torch.float64)
-        logs = torch.log(distances / scale)
-        shares = torch.softmax(preferences * logs / self.mu, dim=0)
-        return len(inputs.tasks) * preferences * shares / distances
+            return slopes
+        logs = [
+            math.log(distance) - math.log(nadir[task])
+            for distance, task in zip(distances, inputs.tasks, strict=True)
+        ]
+        shares = self._shares(preferences, logs)
+        return [len(shares) * s * share for s, share in zip(slopes, shares, strict=True)]
+
+    def _shares(self, preferences: list[float], values: list[float]) -> list[float]:
+        """``softmax(p values / mu)``."""
+        return softmax([p * v / self.mu for p, v in zip(preferences, values, strict=True)])
 
     def end_epoch(
         self,

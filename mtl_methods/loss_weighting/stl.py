@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -50,9 +49,9 @@ class STL(LossWeighting):
                 f"stl: task = {self.task!r} is none of the tasks {', '.join(self.tasks)}"
             )
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """One-hot, shape (K,)."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """One-hot, K numbers."""
         wanted = self.tasks[0] if self.task is None else self.task
         if wanted not in inputs.tasks:
             raise TaskError(f"stl: the batch has no loss of the task {wanted!r}")
-        return torch.tensor([float(task == wanted) for task in inputs.tasks], dtype=torch.float64)
+        return [float(task == wanted) for task in inputs.tasks]

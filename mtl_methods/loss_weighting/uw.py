@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -58,10 +58,10 @@ class UW(LossWeighting):
         )
         self.own.log_variance = nn.Parameter(start)
 
-    def coefficients(self, inputs: StepInputs) -> Tensor:
-        """``exp(-s_k) / 2``, shape (K,); the s_k get ``(1 - exp(-s_k) l_k) / 2``."""
+    def coefficients(self, inputs: StepInputs) -> list[float]:
+        """``exp(-s_k) / 2``, K numbers; the s_k get ``(1 - exp(-s_k) l_k) / 2``."""
         own: nn.Parameter = self.own.log_variance  # type: ignore[assignment]
         coefficients = [0.5 * exponential(-number) for number in read_own(own, inputs)]
         gradient = [0.5 - c * loss for c, loss in zip(coefficients, inputs.numbers, strict=True)]
         add_own_gradient(own, inputs, gradient)
-        return torch.tensor(coefficients, dtype=torch.float64)
+        return coefficients
