@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
+from mtl_methods.core.number_range import beyond_range, limits
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
@@ -53,13 +54,6 @@ class Combination:
     residual: float | None = None
     iterations: int = 0
     events: list[tuple[str, str]] = field(default_factory=list)
-
-
-@functools.cache
-def _limits(dtype: torch.dtype) -> tuple[float, float]:
-    """Machine epsilon and the largest number of a type."""
-    info = torch.finfo(dtype)
-    return info.eps, info.max
 
 
 @functools.cache
@@ -171,7 +165,7 @@ class GradientWeighting(Method):
         """Finds the combined gradient (m,) or the weights (K,), and what heads are to get."""
         started = time.perf_counter()
         raw = gradients.rows
-        self.precision, _ = _limits(raw.dtype)
+        self.precision, _ = limits(raw.dtype)
         raw_gram = gradients.gram()
         if not is_finite(raw_gram):
             return self._overflow(raw_gram, inputs)
@@ -210,9 +204,8 @@ class GradientWeighting(Method):
         self, weights: NDArray[np.float64], dtype: torch.dtype, tasks: Sequence[str]
     ) -> None:
         """Refuses weights that the gradients' type cannot hold: the update would be NaN."""
-        _, end = _limits(dtype)
-        if not all(-end <= weight <= end for weight in weights.tolist()):
-            largest = int(np.argmax(np.abs(weights)))
+        largest = beyond_range(weights.tolist(), dtype)
+        if largest is not None:
             raise SolverError(
                 f"{self.name}: the weight of task {tasks[largest]!r} is {weights[largest]:.3g}, "
                 f"beyond the range of {dtype}, because the gradients are almost 0 or its solver "

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, StepInputs
+from mtl_methods.core.number_range import beyond_range
 from mtl_methods.core.writing import accumulate, backward_two_ways, without_autocast
+from mtl_methods.errors import TaskError
 
 __all__ = ["LossWeighting", "ObjectiveWeighting"]
 
@@ -51,9 +53,22 @@ class LossWeighting(Method):
         """
 
     def coefficient_numbers(self, inputs: StepInputs) -> list[float]:
-        """:meth:`coefficients` as K plain numbers."""
+        """:meth:`coefficients` as K plain numbers.
+
+        Raises:
+            TaskError: If the losses' type cannot hold one: the update would be NaN.
+        """
         found = self.coefficients(inputs)
-        return found.tolist() if isinstance(found, Tensor) else found
+        numbers: list[float] = found.tolist() if isinstance(found, Tensor) else found
+        dtype = inputs.losses[0].dtype
+        place = beyond_range(numbers, dtype)
+        if place is not None:
+            raise TaskError(
+                f"{self.name}: the weight of task {inputs.tasks[place]!r} is {numbers[place]:.3g}, "
+                f"beyond the range of {dtype}, with a loss of {inputs.numbers[place]:.3g}; rescale "
+                "the losses, or train in a wider type"
+            )
+        return numbers
 
     def _step(self, inputs: StepInputs) -> None:
         self._step_with_coefficients(inputs, None)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_methods.core.method import Method, StepInputs
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.writing import accumulate, filled_like
 from mtl_methods.errors import NonFiniteLossError, TaskError
 
 __all__ = ["Closure", "LowerLevel"]
@@ -156,7 +156,7 @@ def _flat_gradient(
     found = torch.autograd.grad(
         [loss for loss, _ in roots],
         leaves,
-        [torch.full_like(loss, c) for loss, c in roots],
+        [filled_like(loss, c) for loss, c in roots],
         retain_graph=retain_graph,
         allow_unused=True,
     )

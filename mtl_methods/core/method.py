@@ -168,7 +168,7 @@ class Method(Configurable, ABC):
         Raises:
             NonFiniteLossError: If a loss is NaN or infinite. Nothing is written.
             NonFiniteGradientError: If a task gradient is, with ``grad_scale`` 1. Nothing is
-                written.
+                written but what a composition's loss weighting gave its own parameters before.
             TaskError: If losses are not scalars, have no graph, or name an unknown task.
             MissingNeedError: If a declared need was not served.
             UnknownNameError: If there is an argument that no need asks for.

@@ -13,9 +13,9 @@ from torch import Tensor
 from mtl_methods.core.graph import reachable_leaves
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, long_product
-from mtl_methods.core.writing import accumulate, without_autocast
+from mtl_methods.core.writing import accumulate, filled_like, without_autocast
 from mtl_methods.errors import TaskError
-from mtl_methods.exact_gram import feature_gradients
+from mtl_methods.exact_gram import check_apart, feature_gradients
 
 __all__ = ["TaskGradients", "gram_matrix"]
 
@@ -98,7 +98,7 @@ class TaskGradients:
             gradients = torch.autograd.grad(
                 loss,
                 inputs,
-                None if scale == 1.0 else torch.full_like(loss, scale),
+                None if scale == 1.0 else filled_like(loss, scale),
                 retain_graph=retain_graph or k != last,
                 allow_unused=True,
             )
@@ -135,6 +135,7 @@ class TaskGradients:
         with _without_hooks(features):
             found = feature_gradients(losses, features, heads, scale=scale)
             if found is None:
+                check_apart(features)
                 return self.compute(
                     losses, features, heads, leaves_behind_targets=True, scale=scale
                 )
@@ -196,6 +197,12 @@ class TaskGradients:
     def _matrix(self, count: int) -> Tensor:
         if not self.targets:
             raise TaskError("there are no shared parameters that require a gradient")
+        for target in self.targets:
+            if target.is_complex():
+                raise TaskError(
+                    f"a tensor of shape {tuple(target.shape)} is complex, but task gradients are "
+                    "compared on real ones only; keep the parameter as torch.view_as_real shows it"
+                )
         shapes = tuple(target.shape for target in self.targets)
         size = sum(target.numel() for target in self.targets)
         first = self.targets[0]

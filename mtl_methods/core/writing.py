@@ -15,6 +15,7 @@ __all__ = [
     "accumulate_weighted",
     "backward_two_ways",
     "backward_weighted",
+    "filled_like",
     "joined_losses",
     "one_root",
     "without_autocast",
@@ -191,14 +192,21 @@ def one_root(
     if joined is None:
         joined = joined_losses(losses)
     if joined is not None:
-        first = coefficients[0]
-        if all(coefficient == first for coefficient in coefficients):
-            return [joined], [torch.full_like(joined, first)]
+        if all(coefficient == 1.0 for coefficient in coefficients):
+            return [joined], [torch.ones_like(joined)]
         return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=joined.device)]
     return losses, [
-        torch.full_like(loss, coefficient)
+        filled_like(loss, coefficient)
         for loss, coefficient in zip(losses, coefficients, strict=True)
     ]
+
+
+def filled_like(tensor: Tensor, number: float) -> Tensor:
+    """A tensor of one number, infinite where it is beyond the type's range.
+
+    ``torch.full_like`` raises there; a scaler of float16 losses is to see infinities and go down.
+    """
+    return torch.tensor(number, dtype=tensor.dtype, device=tensor.device).expand_as(tensor)
 
 
 def backward_two_ways(

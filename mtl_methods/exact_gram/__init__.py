@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from mtl_methods.exact_gram.factored import FactoredGradients, factored_gradients
 from mtl_methods.exact_gram.factors import Workspace
-from mtl_methods.exact_gram.features import backward_combining, feature_gradients
+from mtl_methods.exact_gram.features import backward_combining, check_apart, feature_gradients
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ParameterPlan",
     "Workspace",
     "backward_combining",
+    "check_apart",
     "factored_gradients",
     "feature_gradients",
 ]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, symmetric_sum
-from mtl_methods.core.writing import accumulate, without_autocast
+from mtl_methods.core.writing import accumulate, filled_like, without_autocast
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import (
     Factor,
@@ -43,8 +43,8 @@ __all__ = ["FactoredGradients", "PlainGradients", "factored_gradients"]
 logger = logging.getLogger("mtl_methods")
 
 _NOT_BATCHED = (
-    "a hook or a function in the trunk fails where the gradients of several tasks travel together; "
-    "set gram_path='plain' for this model"
+    "a hook, a function or retain_grad() in the trunk fails where the gradients of several tasks "
+    "travel together; set gram_path='plain' for this model"
 )
 
 
@@ -135,7 +135,7 @@ class FactoredGradients:
             found = torch.autograd.grad(
                 loss,
                 [*self._targets, *leaves],
-                None if self._scale == 1.0 else torch.full_like(loss, self._scale),
+                None if self._scale == 1.0 else filled_like(loss, self._scale),
                 retain_graph=not is_last,
                 allow_unused=True,
             )
@@ -287,6 +287,8 @@ def factored_gradients(
     """
     if any(parameter._backward_hooks for parameter in shared):
         return PlainGradients(GramPlan("plain", "a shared parameter has gradient hooks"))
+    if any(parameter.is_complex() for parameter in shared):
+        return PlainGradients(GramPlan("plain", "a shared parameter is complex"))
     trunk = find_trunk(losses, shared, heads)
     if isinstance(trunk, str):
         return PlainGradients(GramPlan("plain", trunk))

@@ -17,7 +17,7 @@ from mtl_methods.errors import TaskError
 from mtl_methods.exact_gram.seeds import Seeds, head_pass, reading
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
 
-__all__ = ["backward_combining", "feature_gradients"]
+__all__ = ["backward_combining", "check_apart", "feature_gradients"]
 
 
 def feature_gradients(
@@ -97,6 +97,23 @@ def _check_no_way_past(
             f"a head uses a parameter below the features, of shape {tuple(past.shape)}, past them "
             "(a tied weight or a skip connection); take gradients_on='parameters'"
         )
+
+
+def check_apart(features: Sequence[Tensor]) -> None:
+    """Refuses features of which one is made from another: their gradients are not independent.
+
+    Raises:
+        TaskError: If there is such a pair.
+    """
+    made = [feature for feature in features if feature.grad_fn is not None]
+    for feature in made:
+        others = [other for other in made if other.grad_fn is not feature.grad_fn]
+        if _reaches([feature], others):
+            raise TaskError(
+                f"a feature of shape {tuple(feature.shape)} is made from another one, and heads "
+                "share layers, so that what each head hands to them cannot be told apart; give "
+                "only one of these features, or take gradients_on='parameters'"
+            )
 
 
 def backward_combining(

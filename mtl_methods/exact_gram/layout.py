@@ -151,6 +151,8 @@ class _Search:
                     slots = (*slots, (slot, edges.setdefault((child, output), len(edges))))
             if slots:
                 entries.append((node, slots, self.owner[node]))
+        if any(node in handed for _, node, _ in self.structure.roots):
+            return "a loss is a shared parameter itself"
         roots = [
             (loss, edges.setdefault((node, output), len(edges)))
             for loss, node, output in self.structure.roots

@@ -15,11 +15,13 @@ _uses_of: Callable[[int], int] | None = (
 
 
 def is_sole_owner(tensor: Tensor) -> bool:
-    """Whether no other tensor has the memory: no view, no alias, no array of numpy.
+    """Whether nothing else has the memory: no view, no alias, no array of numpy.
 
-    False where torch does not tell.
+    False where torch does not tell. Memory that torch did not allocate cannot be resized.
     """
     if _uses_of is None:
         return False
     storage = tensor.untyped_storage()  # itself one of the uses
+    if not storage.resizable():
+        return False
     return _uses_of(storage._cdata) <= 2 and tensor._use_count() <= 1  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtl_methods.core.head_gradient import HeadGradient
-from mtl_methods.core.writing import one_root
+from mtl_methods.core.writing import filled_like, one_root
 from mtl_methods.exact_gram.trunk import Trunk
 
 __all__ = ["Seeds", "head_pass", "reading"]
@@ -70,7 +70,7 @@ def head_pass(
     """
     seeds = Seeds(len(trunk.edges), len(losses))
     for task, edge in trunk.roots:
-        seeds.add(edge, task, torch.full_like(losses[task], scale))
+        seeds.add(edge, task, filled_like(losses[task], scale))
     rooted = {task for task, _ in trunk.roots}
     above = [loss for k, loss in enumerate(losses) if loss.requires_grad and k not in rooted]
     flat = [leaf for leaves in trunk.private_leaves for leaf in leaves]

@@ -124,8 +124,10 @@ class STCH(LossWeighting):
         return [len(shares) * s * share for s, share in zip(slopes, shares, strict=True)]
 
     def _shares(self, preferences: list[float], values: list[float]) -> list[float]:
-        """``softmax(p values / mu)``."""
-        return softmax([p * v / self.mu for p, v in zip(preferences, values, strict=True)])
+        """``softmax(p values / mu)``; differences first, since quotients may overflow."""
+        products = [p * v for p, v in zip(preferences, values, strict=True)]
+        largest = max(products)
+        return softmax([(product - largest) / self.mu for product in products])
 
     def end_epoch(
         self,

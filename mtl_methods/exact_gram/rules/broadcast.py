@@ -30,6 +30,8 @@ def mul(use: Use, parameter: Tensor) -> LayerUse | None:
     shape = _output_shape(node)
     if use.transposed or shape is None or not isinstance(other, Tensor):
         return None
+    if other.layout is not torch.strided:
+        return None
     factor = other.detach()
     reduce = sum_to(parameter.shape)
     return GradientUse(

@@ -6,6 +6,7 @@ all. Without bias the node is a plain matrix product; a bias then is a broadcast
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
@@ -46,7 +47,7 @@ def _rows(node: object) -> int | None:
 
 
 def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | None:
-    if inputs is None or parameter.dim() != 2:
+    if inputs is None or inputs.layout is not torch.strided or parameter.dim() != 2:
         return None
     rows, width = inputs.shape
     out = parameter.shape[0] if use.transposed else parameter.shape[1]

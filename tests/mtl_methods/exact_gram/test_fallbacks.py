@@ -5,6 +5,8 @@ import torch
 from checking import Heads, check, check_trunk, heads_for, ways
 from torch import nn
 
+from mtl_methods import make_method
+from mtl_methods.errors import ConfigurationError, TaskError
 from mtl_methods.exact_gram import factored_gradients
 
 
@@ -251,3 +253,83 @@ def test_custom_function_is_mixed_in():
     found = check_trunk(trunk, torch.randn(3, 20).double(), count=5)
     assert found.plan.tasks_at_once == 1
     assert ways(found).count("plain") == 1
+
+
+def _alike(losses_of, shared):
+    """The exact path gives weights and gradients of the plain one."""
+    found = []
+    for path in ("exact", "plain"):
+        for parameter in shared:
+            parameter.grad = None
+        method = make_method("cagrad", gram_path=path)
+        method.backward(losses_of(), shared)
+        found.append((method.weights, [parameter.grad for parameter in shared]))
+    (weights, exact), (expected_weights, plain) = found
+    torch.testing.assert_close(weights, expected_weights)
+    torch.testing.assert_close(exact, plain)
+
+
+@pytest.mark.parametrize("how", ["matrix", "scale", "sum"])
+def test_real_weights_of_complex_data(how):
+    torch.manual_seed(0)
+    layer, weight = nn.Linear(16, 16).double(), nn.Parameter(torch.randn(16).double())
+    heads = [nn.Linear(16, 1).double() for _ in range(3)]
+    inputs, turned = torch.randn(4, 16).double(), torch.randn(4, 16, dtype=torch.cdouble)
+
+    def features():
+        if how == "matrix":
+            return (turned @ layer.weight.to(torch.cdouble)).abs() * weight
+        spectrum = torch.fft.fft(layer(inputs))
+        return (spectrum * weight if how == "scale" else spectrum + weight).abs()
+
+    def losses():
+        shared = features()
+        return {str(k): (head(shared) - k).square().mean() for k, head in enumerate(heads)}
+
+    _alike(losses, [*layer.parameters(), weight])
+
+
+def test_complex_parameters_are_refused():
+    weight = nn.Parameter(torch.randn(4, 4, dtype=torch.cfloat))
+    features = (torch.randn(3, 4, dtype=torch.cfloat) @ weight).abs()
+    losses = {"a": features.mean(), "b": features.square().mean()}
+    with pytest.raises(TaskError, match=r"shape \(4, 4\) is complex.*view_as_real"):
+        make_method("mgda", gram_path="exact").backward(losses, [weight])
+    assert weight.grad is None
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
+def test_sparse_inputs_of_a_shared_matrix(layout):
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(64, 16))
+    heads = [nn.Linear(16, 1) for _ in range(3)]
+    dense = torch.randn(4, 64) * (torch.rand(4, 64) < 0.1)
+    inputs = getattr(dense, layout)()
+
+    def losses():
+        features = inputs @ weight
+        return {str(k): (head(features) - k).square().mean() for k, head in enumerate(heads)}
+
+    _alike(losses, [weight])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_loss_that_is_a_shared_parameter(dtype):
+    weight, layer = nn.Parameter(torch.tensor(1.0)), nn.Linear(3, 2)
+    features = layer(torch.randn(4, 3)).to(dtype)
+    own = weight.to(dtype)
+    losses = [features[:, 0].sum(), features[:, 1].sum(), own, own]
+    assert "parameter itself" in told(losses, [weight, *layer.parameters()])
+
+
+def test_what_is_kept_of_tasks_that_travel_together_is_refused_with_a_way_out():
+    """Chunks of 7 and 6 tasks: what ``retain_grad`` keeps of one does not fit the other."""
+    torch.manual_seed(0)
+    layers = nn.ModuleList(nn.Linear(32, 32) for _ in range(2))
+    heads = [nn.Linear(32, 1) for _ in range(13)]
+    hidden = torch.tanh(layers[0](torch.randn(5, 32)))
+    hidden.retain_grad()
+    features = torch.tanh(layers[1](hidden))
+    losses = {str(k): (head(features) - k).square().mean() for k, head in enumerate(heads)}
+    with pytest.raises(ConfigurationError, match=r"retain_grad\(\).*gram_path='plain'"):
+        make_method("mgda").backward(losses, layers.parameters())

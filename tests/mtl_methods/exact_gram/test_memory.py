@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,8 +14,6 @@ OTHERS = {
     "slice": lambda x: x[1:],
     "detached": lambda x: x.detach(),
     "data": lambda x: x.data,
-    "array": lambda x: x.numpy(),
-    "array of a view": lambda x: x.t().numpy(),
 }
 
 
@@ -26,6 +25,27 @@ def test_another_owner_is_noticed_as_long_as_it_lives(name):
     assert not is_sole_owner(tensor)
     del other
     assert is_sole_owner(tensor)
+
+
+FOREIGN = {
+    "numpy": lambda: torch.from_numpy(np.zeros(6)),
+    "buffer": lambda: torch.frombuffer(bytearray(24), dtype=torch.float32),
+    "dlpack": lambda: torch.from_dlpack(np.zeros(6)),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_memory_of_others_is_not_owned(name):
+    assert not is_sole_owner(FOREIGN[name]())
+
+
+@pytest.mark.parametrize("turn", [False, True])
+def test_an_array_of_it_is_noticed_and_not_forgotten(turn):
+    tensor = torch.ones(3, 4)
+    array = (tensor.t() if turn else tensor).numpy()
+    assert not is_sole_owner(tensor)
+    del array
+    assert not is_sole_owner(tensor)
 
 
 def test_the_owner_may_be_the_tensor_that_it_was_made_from():

@@ -226,3 +226,38 @@ def test_losses_that_say_nothing_about_the_features_are_refused():
     with pytest.raises(TaskError, match="no loss of the step depends on the features"):
         make("fairgrad").backward(losses, stage.trunk.parameters(), features=features)
     assert all(gradient is None for gradient in stage.gradients())
+
+
+@pytest.mark.parametrize("shared_layer", [False, True])
+def test_features_made_from_one_another(shared_layer):
+    """What each head hands to each is told apart, or refused where heads share a layer."""
+    torch.manual_seed(0)
+    first, second, joint = (nn.Linear(5, 5).double() for _ in range(3))
+    heads = nn.ModuleList(nn.Linear(5, 1).double() for _ in range(6))
+    lower = torch.tanh(first(torch.randn(7, 5).double()))
+    upper = torch.tanh(second(lower))
+    seen = torch.tanh(joint(upper)) if shared_layer else upper
+    losses = {str(k): (heads[k](lower) + heads[k + 3](seen) - k).square().mean() for k in range(3)}
+    shared = [*first.parameters(), *second.parameters()]
+    method = make_method("mgda", gradients_on="features")
+    if shared_layer:
+        with pytest.raises(TaskError, match="made from another one"):
+            method.backward(losses, shared, features=[lower, upper])
+        assert all(leaf.grad is None for leaf in [*shared, *heads.parameters()])
+        return
+    rows = [torch.autograd.grad(loss, shared, retain_graph=True) for loss in losses.values()]
+    method.backward(losses, shared, features=[lower, upper])
+    for i, parameter in enumerate(shared):
+        expected = sum(w * row[i] for w, row in zip(method.weights, rows, strict=True))
+        torch.testing.assert_close(parameter.grad, expected)
+
+
+def test_two_outputs_of_one_node_are_features_apart():
+    torch.manual_seed(0)
+    trunk, joint = nn.Linear(6, 8), nn.Linear(4, 4)
+    halves = trunk(torch.randn(4, 6)).chunk(2, 1)
+    common = torch.tanh(joint(halves[1]))
+    losses = {str(k): (common + k * halves[0]).square().mean() for k in range(1, 4)}
+    method = make_method("mgda", gradients_on="features")
+    method.backward(losses, trunk.parameters(), features=halves)
+    assert trunk.weight.grad is not None

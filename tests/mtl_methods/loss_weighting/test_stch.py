@@ -18,6 +18,10 @@ def test_small_mu_trains_the_worst_task_only(step):
     assert step(make_method("stch", mu=1e-4), [0.1, 0.4]) == pytest.approx([0.0, 1.0])
 
 
+def test_losses_at_the_end_of_the_range_are_no_matter(step):
+    assert step(make_method("stch", mu=1e-2), [1e38, 1.0]) == [1.0, 0.0]
+
+
 def test_large_mu_is_linear_scalarisation(step):
     method = make_method("stch", mu=1e9, preferences={"a": 1.0, "b": 3.0})
     assert step(method, [5.0, 1.0]) == pytest.approx([0.5, 1.5])
