@@ -285,10 +285,11 @@ def factored_gradients(
         The gradients, or the plan that says why they are better had plainly; nothing was
         differentiated then.
     """
-    if any(parameter._backward_hooks for parameter in shared):
-        return PlainGradients(GramPlan("plain", "a shared parameter has gradient hooks"))
-    if any(parameter.is_complex() for parameter in shared):
-        return PlainGradients(GramPlan("plain", "a shared parameter is complex"))
+    for parameter in shared:
+        if parameter._backward_hooks:
+            return PlainGradients(GramPlan("plain", "a shared parameter has gradient hooks"))
+        if parameter.is_complex():
+            return PlainGradients(GramPlan("plain", "a shared parameter is complex"))
     trunk = find_trunk(losses, shared, heads)
     if isinstance(trunk, str):
         return PlainGradients(GramPlan("plain", trunk))

@@ -171,7 +171,7 @@ class GradientFactor(_Rows):
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Turns Δ into gradients at once."""
         own = [
-            use.gradient(delta.to(self.dtype))
+            use.gradient(_real(delta, self.dtype))
             for use, delta in zip(self.uses, gradients, strict=True)
         ]
         self._keep(0, first, sum(own[1:], start=own[0]))
@@ -270,3 +270,8 @@ class RowFactor(_Rows):
         mean = self._weighted(weights)
         table = mean.new_zeros(self.parameter.shape)
         return [(self.parameter, table.index_add_(0, self.rows.clamp(min=0), mean))]
+
+
+def _real(delta: Tensor, dtype: torch.dtype) -> Tensor:
+    """Δ in the type of what is kept; of complex data the part that a real parameter sees."""
+    return (delta.real if delta.is_complex() else delta).to(dtype)

@@ -19,6 +19,7 @@ __all__ = [
     "RowUse",
     "as_gradient_use",
     "has_many_rows",
+    "is_readable",
     "sum_to",
 ]
 
@@ -102,6 +103,11 @@ class RowUse(LayerUse):
     kind: ClassVar[str] = "rows"
     indices: Tensor
     width: int
+
+
+def is_readable(saved: Tensor) -> bool:
+    """Whether rules can compute with what a node has saved: dense and real."""
+    return saved.layout is torch.strided and not saved.is_complex()
 
 
 def has_many_rows(uses: Iterable[LayerUse]) -> bool:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from mtl_methods.exact_gram.choice import ParameterFacts, UseFacts, choose
 from mtl_methods.exact_gram.layer import LayerUse, MatrixUse
@@ -161,17 +158,8 @@ def _uses(trunk: Trunk, parameter: Tensor) -> tuple[tuple[LayerUse, ...], str]:
         known = layer_use(use, parameter)
         if known is None:
             return (), f"no rule for {use.node.name()}"
-        if _is_complex(known.edge):
-            return (), "complex numbers"
         found.append(known)
     return tuple(found), ""
-
-
-def _is_complex(edge: GradientEdge) -> bool:
-    """Whether Δ is: its imaginary part counts until a real parameter's gradient is made of it."""
-    node: Any = edge.node
-    dtype: torch.dtype = node._input_metadata[edge.output_nr].dtype
-    return dtype.is_complex
 
 
 def _facts(use: LayerUse, edges: dict[Slot, int]) -> UseFacts:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import GradientUse, LayerUse, sum_to
+from mtl_methods.exact_gram.layer import GradientUse, LayerUse, is_readable, sum_to
 from mtl_methods.exact_gram.trunk import Use
 
 __all__ = ["add", "mul"]
@@ -30,7 +30,7 @@ def mul(use: Use, parameter: Tensor) -> LayerUse | None:
     shape = _output_shape(node)
     if use.transposed or shape is None or not isinstance(other, Tensor):
         return None
-    if other.layout is not torch.strided:
+    if not is_readable(other):
         return None
     factor = other.detach()
     reduce = sum_to(parameter.shape)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse
+from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse, is_readable
 from mtl_methods.exact_gram.trunk import Use
 
 __all__ = ["convolution"]
@@ -21,6 +21,8 @@ def convolution(use: Use, parameter: Tensor) -> LayerUse | None:
     node = use.node
     inputs, weight = node._saved_input, node._saved_weight
     if use.transposed or node._saved_transposed or inputs is None or weight is None:
+        return None
+    if not is_readable(inputs):
         return None
     inputs = inputs.detach()
     kernel = tuple(weight.shape[2:])

@@ -6,11 +6,10 @@ all. Without bias the node is a plain matrix product; a bias then is a broadcast
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse, sum_to
+from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse, is_readable, sum_to
 from mtl_methods.exact_gram.trunk import Use
 
 __all__ = ["addmm", "mm"]
@@ -47,7 +46,7 @@ def _rows(node: object) -> int | None:
 
 
 def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | None:
-    if inputs is None or inputs.layout is not torch.strided or parameter.dim() != 2:
+    if inputs is None or parameter.dim() != 2 or not is_readable(inputs):
         return None
     rows, width = inputs.shape
     out = parameter.shape[0] if use.transposed else parameter.shape[1]

@@ -269,7 +269,8 @@ def _alike(losses_of, shared):
     torch.testing.assert_close(exact, plain)
 
 
-@pytest.mark.parametrize("how", ["matrix", "scale", "sum"])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("how", ["matrix", "scale", "sum", "convolution"])
 def test_real_weights_of_complex_data(how):
     torch.manual_seed(0)
     layer, weight = nn.Linear(16, 16).double(), nn.Parameter(torch.randn(16).double())
@@ -279,6 +280,9 @@ def test_real_weights_of_complex_data(how):
     def features():
         if how == "matrix":
             return (turned @ layer.weight.to(torch.cdouble)).abs() * weight
+        if how == "convolution":
+            kernel, bias = layer.weight[:, :, None].to(torch.cdouble), weight.to(torch.cdouble)
+            return nn.functional.conv1d(turned[:, :, None], kernel, bias).squeeze(2).abs()
         spectrum = torch.fft.fft(layer(inputs))
         return (spectrum * weight if how == "scale" else spectrum + weight).abs()
 
