@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class DualConeWeighting(KeepsZeroGradients):
 
     def _project(self, gram: Array, lower: Array) -> Combination:
         """Projects the combinations in the rows of ``lower``, (R, K), and adds them up."""
-        trace = float(gram.trace())
+        trace = math.fsum(gram.diagonal().tolist())
         if trace <= self.least_trace:
             return Combination(weights=lower.sum(axis=0))
         scaled = gram / trace

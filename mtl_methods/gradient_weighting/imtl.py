@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -51,22 +52,24 @@ class IMTL(IMTLG):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         own: nn.Parameter = self.own.log_scale  # type: ignore[assignment]
-        given = np.ones(len(inputs.tasks)) if coefficients is None else coefficients
-        learned = np.array([exponential(number) for number in read_own(own, inputs)])
-        slope = learned * given * np.array(inputs.numbers) - 1.0
-        scales = given * self._scales_of_last_update(inputs.tasks, learned)
+        learned = [exponential(number) for number in read_own(own, inputs)]
+        values: Sequence[float] = inputs.numbers
+        if coefficients is not None:
+            values = (coefficients * values).tolist()
+        slopes = [scale * value - 1.0 for scale, value in zip(learned, values, strict=True)]
+        scales = np.array(self._scales_of_last_update(inputs.tasks, learned))
+        if coefficients is not None:
+            scales = coefficients * scales
         self.last_step.loss_scales = scales
         super()._step_with_coefficients(inputs, scales)
-        add_own_gradient(own, inputs, slope.tolist())
+        add_own_gradient(own, inputs, slopes)
 
-    def _scales_of_last_update(
-        self, tasks: tuple[str, ...], learned: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _scales_of_last_update(self, tasks: tuple[str, ...], learned: list[float]) -> list[float]:
         """The scales; between two updates of the weights those of the first, as the weights."""
         if self.update_weights_every == 1:
             return learned
         kept: dict[str, float] = self.state["kept_scales"]
         between = self.state["step"] % self.update_weights_every != 0
         if not between or any(task not in self.state["kept_weights"] for task in tasks):
-            kept.update(zip(tasks, learned.tolist(), strict=True))
-        return np.array([kept[task] for task in tasks])
+            kept.update(zip(tasks, learned, strict=True))
+        return [kept[task] for task in tasks]

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from mtl_methods.errors import ConfigurationError, SolverError
 from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
 from mtl_methods.solvers._nonnegative_rows import minimise_nonnegative_rows
+from mtl_methods.solvers.finite import is_finite
 
 __all__ = ["ConeProjectionSolution", "solve_cone_projection"]
 
@@ -83,7 +84,7 @@ def solve_cone_projection(
         )
     if not 0.0 < precision < 0.01:
         raise ConfigurationError(f"precision must lie in (0, 0.01), but is {precision}")
-    if not np.isfinite(bounds).all():
+    if not is_finite(bounds):
         raise SolverError("lower has an entry that is NaN or infinite")
     lengths = lengths_of(matrix)
     # A zero gradient is orthogonal to all: with length 1 it decouples and its v stays at u.

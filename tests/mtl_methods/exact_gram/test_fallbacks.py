@@ -302,6 +302,7 @@ def test_complex_parameters_are_refused():
     assert weight.grad is None
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")
 @pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr"])
 def test_sparse_inputs_of_a_shared_matrix(layout):
     torch.manual_seed(0)
