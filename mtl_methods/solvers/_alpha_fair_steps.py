@@ -175,11 +175,15 @@ def plain_steps(
                 break
             factored = residual if near else math.inf
         fall /= weights
-        if not near:
-            fall = -_curve(-fall, p)
-        weights = weights / np.exp(fall)
-        if deep:
-            log_w -= fall
+        if near or deep:
+            fall = fall if near else -_curve(-fall, p)
+            weights = weights / np.exp(fall)
+            if deep:
+                log_w -= fall
+        else:  # the same curve without logarithms
+            falls = np.maximum(fall, _ZERO)
+            weights = weights * (falls - fall + _ONE)
+            weights *= (falls * power + _ONE) ** (-1.0 / p)
         iteration += 1
     return Plain(weights, residual, iteration, 0.0, best, best_residual)
 

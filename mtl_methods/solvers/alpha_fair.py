@@ -169,7 +169,8 @@ def solve_alpha_fair(
             if least(guesses[0]) <= 0.0:
                 raise ConfigurationError("every entry of start must be positive")
         root = 1.0 / (1.0 + p)
-        guesses.append(matrix.diagonal() ** -root * right**root)
+        orthogonal = matrix.diagonal() ** -root
+        guesses.append(orthogonal if c is None else orthogonal * right**root)
         for first in guesses:  # a start too far off is worse than none
             plain = plain_steps(matrix, lengths, right, p, first, tolerance, max_iterations)
             if plain.distance > _STATIONARY * precision:
