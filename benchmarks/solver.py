@@ -7,7 +7,8 @@ First table: the α-fair equation ``G w = w^(-1/α)`` against ``scipy.optimize.l
 ways of solving them; a package that is not installed is skipped and named. Gradients are standard
 normal in 2K + 4 dimensions; "unequal" multiplies their norms by 10**uniform(-3, 3). Times are
 medians over matrices (of the median over repetitions of ours; other solvers run once or a few
-times a matrix, in turns with ours), in processor time. Residuals are the worst over the matrices.
+times a matrix, in turns with ours), in processor time; ratios are medians of the matrices' own, since
+the machine's speed changes in between. Residuals are the worst over the matrices.
 Where another solver ends with an error above 1e-2, the time is that of its other runs, if any, and
 the line says how many there are.
 
@@ -242,7 +243,7 @@ def problem_table(tally: Tally, problem: Problem, count: int, quick: bool) -> No
                 for position, solve in enumerate(
                     (problem.ours, *(rival.solve for rival in rivals))
                 ):
-                    repetitions = 1 if position and (quick or k > 3) else 11
+                    repetitions = (1 if quick else 3) if position and (quick or k > 3) else 11
                     once, weights = milliseconds(partial(solve, gram), repetitions)
                     times[position].append(once)
                     errors[position].append(problem.error(gram, weights))
@@ -250,19 +251,22 @@ def problem_table(tally: Tally, problem: Problem, count: int, quick: bool) -> No
             labels = ("ours", *(rival.label for rival in rivals))
             bars = (0.0, *(rival.bar for rival in rivals))
             for label, spent, error, bar in zip(labels, times, errors, bars, strict=True):
-                solved = [once for once, off in zip(spent, error, strict=True) if off <= SOLVED]
-                median = statistics.median(solved or spent)
+                rows = zip(spent, times[0], error, strict=True)
+                solved = [(once, own) for once, own, off in rows if off <= SOLVED]
+                pairs = solved or list(zip(spent, times[0], strict=True))
+                median = statistics.median(once for once, _ in pairs)
+                # Matrix by matrix: the two were measured one after the other.
+                ratio = statistics.median(once / own for once, own in pairs)
                 note = (
                     "" if len(solved) == len(spent) else f" ({len(solved)} of {len(spent)} solved)"
                 )
                 print(
-                    f"{k:3d} {name:>8} {median:9.3f} {median / ours:7.1f} {max(error):9.1e}  "
-                    f"{label}{note}"
+                    f"{k:3d} {name:>8} {median:9.3f} {ratio:7.1f} {max(error):9.1e}  {label}{note}"
                 )
                 if k >= 11 and solved:
                     tally.bar(
-                        median / ours >= bar,
-                        f"{problem.title}, K = {k}, {name} scales: ratio {median / ours:.0f} "
+                        ratio >= bar,
+                        f"{problem.title}, K = {k}, {name} scales: ratio {ratio:.0f} "
                         f"to {label}, bar {bar:g}",
                     )
             tally.bar(
