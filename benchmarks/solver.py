@@ -7,10 +7,10 @@ First table: the α-fair equation ``G w = w^(-1/α)`` against ``scipy.optimize.l
 ways of solving them; a package that is not installed is skipped and named. Gradients are standard
 normal in 2K + 4 dimensions; "unequal" multiplies their norms by 10**uniform(-3, 3). Times are
 medians over matrices (of the median over repetitions of ours; other solvers run once or a few
-times a matrix, in turns with ours), in processor time; ratios are medians of the matrices' own, since
-the machine's speed changes in between. Residuals are the worst over the matrices.
-Where another solver ends with an error above 1e-2, the time is that of its other runs, if any, and
-the line says how many there are.
+times a matrix, in turns with ours), in processor time; ratios are medians of the matrices' own,
+since the machine's speed changes in between. Residuals are the worst over the matrices. Where
+another solver ends with an error above 1e-2, the time is that of its other runs, if any, and the
+line says how many there are.
 
 Third table: what is hard for 40 tasks (dependent, collinear and opposing gradients, norms over six
 decades, each also rounded to float32), our solvers only. ``residual`` is what they report.
