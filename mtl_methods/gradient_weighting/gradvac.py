@@ -29,10 +29,11 @@ class GradVac(KeepsZeroGradients):
         ``v_i <- v_i + |v_i| (r_ij sqrt(1 - c^2) - c sqrt(1 - r_ij^2)) / (|g_j| sqrt(1 - r_ij^2))
         g_j``,
 
-    which makes the cosine ``r_ij``; then ``r_ij <- (1 - beta) r_ij + beta c``. The update is
-    ``sum_i v_i``; it stays in the span of the task gradients, so the Gram matrix suffices and
-    effective weights exist. The whole shared gradient is one group. Heads get their own gradients.
-    The running means of a task that is missing, or has no gradient, stay.
+    which makes the cosine ``r_ij`` (at most ``1 - 1e-8``: 1 would take an infinite length); then
+    ``r_ij <- (1 - beta) r_ij + beta c``. The update is ``sum_i v_i``; it stays in the span of the
+    task gradients, so the Gram matrix suffices and effective weights exist. The whole shared
+    gradient is one group. Heads get their own gradients. The running means of a task that is
+    missing, or has no gradient, stay.
 
     Source: Wang et al., "Gradient Vaccine: Investigating and Improving Multi-task Optimization in
     Massively Multilingual Models" (ICLR 2021), Algorithm 1 and Equation 4.
