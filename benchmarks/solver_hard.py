@@ -18,6 +18,7 @@ from mtl_methods.solvers.min_norm import solve_min_norm
 __all__ = ["hard_table"]
 
 TASKS = 40
+PASSES = 3
 RANKS = (5, 10, 15, 18, 20, 22, 25, 30)
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 
@@ -81,12 +82,17 @@ def hard_inputs(count: int) -> dict[str, tuple[list[Array], float]]:
     return found
 
 
-def hard_table(count: int, bar: float) -> list[str]:
+def hard_table(count: int, bar: float, passes: int = PASSES) -> list[str]:
     """Print the table.
+
+    The machine's speed may change by a factor of two for seconds or minutes, which says nothing
+    about a solver: all inputs are gone through several times, and a matrix counts with its
+    fastest pass.
 
     Args:
         count: Matrices of each kind.
         bar: Milliseconds that the median over the matrices of a kind may take.
+        passes: How often the inputs are gone through.
 
     Returns:
         What missed the bar, a sentence each.
@@ -100,22 +106,30 @@ def hard_table(count: int, bar: float) -> list[str]:
         "DualProj": lambda g, p: solve_cone_projection(g, uniform, precision=p),
         "UPGrad": lambda g, p: solve_cone_projection(g, identity, precision=p),
     }
+    inputs = hard_inputs(count)
+    times: dict[tuple[str, str], list[float]] = {}
+    solutions: dict[tuple[str, str], list[Any]] = {}
+    for _ in range(passes):
+        for name, (matrices, precision) in inputs.items():
+            for label, solve in solvers.items():
+                runs = [milliseconds(partial(solve, gram, precision), 5) for gram in matrices]
+                solutions[name, label] = [solution for _, solution in runs]
+                once = [spent for spent, _ in runs]
+                before = times.get((name, label), once)
+                times[name, label] = [min(pair) for pair in zip(before, once, strict=True)]
     missed = []
-    print(f"\nHard inputs, K = {TASKS}: ours only")
+    print(f"\nHard inputs, K = {TASKS}: ours only, fastest of {passes} passes")
     print(f"{'input':>32} {'ms':>9} {'worst ms':>9} {'residual':>9}  solver: what it says")
-    for name, (matrices, precision) in hard_inputs(count).items():
-        for label, solve in solvers.items():
-            measured = [milliseconds(partial(solve, gram, precision), 11) for gram in matrices]
-            times = [once for once, _ in measured]
-            said = sorted({solution.status for _, solution in measured})
-            residual = max(solution.residual for _, solution in measured)
-            median = statistics.median(times)
-            print(
-                f"{name:>32} {median:9.3f} {max(times):9.3f} {residual:9.1e}  "
-                f"{label}: {', '.join(said)}"
-            )
-            if median > bar:
-                missed.append(f"{label}, {name}: {median:.2f} ms, bar {bar:g} ms")
-            if "inaccurate" in said:
-                missed.append(f"{label}, {name}: inaccurate, residual {residual:.1e}")
+    for (name, label), spent in times.items():
+        said = sorted({solution.status for solution in solutions[name, label]})
+        residual = max(solution.residual for solution in solutions[name, label])
+        median = statistics.median(spent)
+        print(
+            f"{name:>32} {median:9.3f} {max(spent):9.3f} {residual:9.1e}  "
+            f"{label}: {', '.join(said)}"
+        )
+        if median > bar:
+            missed.append(f"{label}, {name}: {median:.2f} ms, bar {bar:g} ms")
+        if "inaccurate" in said:
+            missed.append(f"{label}, {name}: inaccurate, residual {residual:.1e}")
     return missed

@@ -12,7 +12,7 @@ from scipy.linalg.lapack import dpotrf, dtrtri
 
 from mtl_methods.solvers._gram import Vector
 
-__all__ = ["PENALTY", "Splitting", "split", "split_in_turn"]
+__all__ = ["PENALTY", "Splitting", "Steps", "split", "split_in_turn"]
 
 PENALTY = 0.2
 """First penalty where the curvature is unknown, for unit gradients that depend on each other."""
@@ -33,15 +33,92 @@ class Splitting(NamedTuple):
         penalty: The penalty ρ for the next steps: the curvature that the last step met, the
             change of the slopes over that of the points.
         settled: Whether that is within a factor of 10 of the penalty of the steps.
+        change: Norm of the change of h in the last step, relative to that of h.
     """
 
     state: Vector
     penalty: float
     settled: bool
+    change: float
+
+
+class Steps:
+    """The steps of one matrix, right sides and penalty, see :func:`split`.
+
+    Args:
+        matrix: H, symmetric positive semidefinite up to rounding, shape (K, K).
+        linear: b, shape (R, K).
+        penalty: ρ asked for; a larger one is used where H is further from semidefinite than was
+            said.
+
+    Attributes:
+        penalty: ρ used.
+    """
+
+    def __init__(self, matrix: Vector, linear: Vector, penalty: float) -> None:
+        system = matrix.copy()
+        diagonal = system.ravel()[:: matrix.shape[0] + 1]
+        diagonal += penalty
+        factor, info = dpotrf(system.T, 1)
+        while info:
+            diagonal += 9.0 * penalty
+            penalty *= 10.0
+            factor, info = dpotrf(system.T, 1)
+        root, _ = dtrtri(factor, 1)
+        turn = (_RELAXATION * root.T) @ root
+        self._constant: Vector = linear @ turn
+        turn *= penalty
+        turn.ravel()[:: matrix.shape[0] + 1] -= 0.5 * _RELAXATION
+        self._turn: Vector = turn
+        self._last = self._constant
+        self.penalty = penalty
+
+    def take(self, state: Vector | None, count: int) -> Vector:
+        """Return the state after a number of steps.
+
+        Args:
+            state: h, shape (R, K), C-contiguous, overwritten; none for the first steps.
+            count: Number of steps, at least 1.
+        """
+        constant, turn = self._constant, self._turn
+        if state is None:
+            state = constant.copy()
+        size_of = np.empty_like(state)
+        columns, columns_of = state.T, size_of.T
+        for step in range(count):
+            if step == count - 1:
+                self._last = state.copy()
+            np.abs(state, out=size_of)
+            dgemm(1.0, turn, columns_of, 1.0 - 0.5 * _RELAXATION, columns, 0, 0, 1)  # into state
+            state += constant
+        return state
+
+    def fit(self, state: Vector) -> Splitting:
+        """Return where the steps led to, with the penalty for the next ones.
+
+        Args:
+            state: What :meth:`take` returned last, overwritten.
+        """
+        last = self._last
+        points = np.maximum(state, 0.0)
+        slopes = state - points
+        size = float(np.vdot(state, state))
+        state -= last
+        changed = float(np.vdot(state, state))
+        last = np.maximum(last, 0.0, out=last)
+        last -= points
+        state += last  # of state and last, what is left are the changes of slopes and points
+        moved, turned = (float(np.vdot(part, part)) for part in (last, state))
+        ratio = math.sqrt(turned / moved) if moved > 0.0 and turned > 0.0 else 1.0
+        factor = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
+        slopes /= factor
+        slopes += points
+        change = math.sqrt(changed / size) if size > 0.0 else 0.0
+        return Splitting(slopes, self.penalty * factor, factor == ratio, change)
 
 
 def split(
-    matrix: Vector, linear: Vector, state: Vector | None, steps: int, penalty: float
+    matrix: Vector, linear: Vector, state: Vector | None, count: int, penalty: float
 ) -> Splitting:
     """Take steps towards the minimisers of ``1/2 y'Hy - b'y`` over ``y >= 0``, one b a row.
 
@@ -53,14 +130,15 @@ def split(
         matrix: H, symmetric positive semidefinite up to rounding, shape (K, K).
         linear: b, shape (R, K).
         state: h of the last steps, shape (R, K), C-contiguous, overwritten; none at first.
-        steps: Number of steps, at least 1.
+        count: Number of steps, at least 1.
         penalty: ρ.
 
     Source:
         P.-L. Lions and B. Mercier, "Splitting algorithms for the sum of two nonlinear
         operators", 1979, for the quadratic and the orthant.
     """
-    return split_in_turn(matrix, linear, state, [(steps, penalty)])
+    steps = Steps(matrix, linear, penalty)
+    return steps.fit(steps.take(state, count))
 
 
 def split_in_turn(
@@ -77,54 +155,12 @@ def split_in_turn(
     Returns:
         Where the last part leads to, and the curvature that its last step met.
     """
-    (steps, used), *others = parts
-    state, last, used = _steps(matrix, linear, state, steps, used)
-    for steps, penalty in others:
+    (count, penalty), *others = parts
+    steps = Steps(matrix, linear, penalty)
+    state = steps.take(state, count)
+    for count, penalty in others:
+        used, steps = steps.penalty, Steps(matrix, linear, penalty)
         # The slopes stay as they are, so h changes where it holds them.
-        np.multiply(state, used / penalty, out=state, where=state < 0.0)
-        state, last, used = _steps(matrix, linear, state, steps, penalty)
-    points = np.maximum(state, 0.0)
-    slopes = state - points
-    state -= last
-    last = np.maximum(last, 0.0, out=last)
-    last -= points
-    state += last  # of state and last, what is left are the changes of slopes and points
-    moved, turned = (float(np.vdot(change, change)) for change in (last, state))
-    ratio = math.sqrt(turned / moved) if moved > 0.0 and turned > 0.0 else 1.0
-    change = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
-    slopes /= change
-    slopes += points
-    return Splitting(slopes, used * change, change == ratio)
-
-
-def _steps(
-    matrix: Vector, linear: Vector, state: Vector | None, steps: int, penalty: float
-) -> tuple[Vector, Vector, float]:
-    """Return the state after the steps, that before the last of them, and the penalty used.
-
-    It is a larger one than asked for where H is further from semidefinite than was said.
-    """
-    system = matrix.copy()
-    diagonal = system.ravel()[:: matrix.shape[0] + 1]
-    diagonal += penalty
-    factor, info = dpotrf(system.T, 1)
-    while info:
-        diagonal += 9.0 * penalty
-        penalty *= 10.0
-        factor, info = dpotrf(system.T, 1)
-    root, _ = dtrtri(factor, 1)
-    turn = (_RELAXATION * root.T) @ root
-    constant = linear @ turn
-    turn *= penalty
-    turn.ravel()[:: matrix.shape[0] + 1] -= 0.5 * _RELAXATION
-    if state is None:
-        state = constant.copy()
-    size_of = np.empty_like(state)
-    columns, columns_of = state.T, size_of.T
-    for step in range(steps):
-        if step == steps - 1:
-            last = state.copy()
-        np.abs(state, out=size_of)
-        dgemm(1.0, turn, columns_of, 1.0 - 0.5 * _RELAXATION, columns, 0, 0, 1)  # into state
-        state += constant
-    return state, last, penalty
+        np.multiply(state, used / steps.penalty, out=state, where=state < 0.0)
+        state = steps.take(state, count)
+    return steps.fit(state)

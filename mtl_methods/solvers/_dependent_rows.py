@@ -1,0 +1,103 @@
+"""Several nonnegative quadratic problems whose matrix is singular, as of dependent gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from mtl_methods.solvers._gram import Vector
+from mtl_methods.solvers._rows import REST, ROUNDED, Rows, exchange_supports, finish
+from mtl_methods.solvers._splitting import PENALTY, split
+from mtl_methods.solvers._stationary import minimise_stationary
+from mtl_methods.solvers._supports import solve_on_supports
+
+__all__ = ["minimise_dependent_rows"]
+
+_FIRST = 16
+"""Splitting steps with one penalty for all coordinates, before a balance of the tasks is sought."""
+
+_ROUNDS = (16, 24, 32, 48)
+"""Steps of the rounds."""
+
+_CONTRAST = 8.0
+"""Ratio of the penalties of a coordinate that is zero in all problems and one that is in none."""
+
+_CHANGE = 6e-3
+"""Change of the state in a step, see :class:`Splitting`, above which supports after the first
+round are not worth trying."""
+
+
+def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: Vector) -> int:
+    """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several ``b = -H u``, H singular.
+
+    Where a positive combination of the gradients is zero, :func:`minimise_stationary` finds it
+    after the first steps and solves all problems with it. Otherwise the problems share most of
+    their supports, which have nearly as many indices as the gradients have dimensions, so that H
+    hardly curves along them. The steps are therefore taken in coordinates ``y_j r_j``, which
+    is to have the penalty ``ρ r_j²`` for y_j: large where most points are zero, small where most
+    are not. Wrong supports become half as many by it in as many steps.
+
+    Args:
+        matrix: H, positive semidefinite up to rounding, unit diagonal, shape (K, K).
+        system: H plus a multiple of the identity that makes it regular, of the order of 1e-12.
+        rows: All problems with a positive b; their minimisers are put in its ``found``.
+        origin: u of these problems, shape (r, K).
+
+    Returns:
+        The number of linear systems solved.
+    """
+    linear = rows.linear
+    rows.state, penalty, _, _ = split(matrix, linear, None, _FIRST, PENALTY)
+    points = np.maximum(rows.state, 0.0)
+    minima = minimise_stationary(matrix, system, linear, points, origin, ROUNDED)
+    if minima is not None:
+        rows.found[rows.numbers] = minima
+        return 1
+    solved, scaling = 0, None
+    solve = partial(solve_on_supports, system)
+    last = len(_ROUNDS) - 1
+    for number, count in enumerate(_ROUNDS):
+        scaling = _Scaling(rows.state, scaling)
+        state, right = scaling.change(rows.state), rows.linear * scaling.inverse
+        rows.state, penalty, settled, change = split(
+            scaling.matrix(matrix), right, state, count, penalty
+        )
+        if number < last and not (settled and (number or change < _CHANGE)):
+            continue
+        rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
+        rows.points *= scaling.inverse
+        solved += exchange_supports(matrix, solve, rows, last=number == last)
+        if rows.numbers.size <= REST:
+            break
+    return solved + finish(matrix, rows)
+
+
+class _Scaling:
+    """Coordinates ``y_j r_j``, in which the matrix is ``H_ij / (r_i r_j)`` and b ``b_j / r_j``.
+
+    Args:
+        state: h, in the coordinates of ``before``, shape (R, K).
+        before: Coordinates until now; those without scaling where left out.
+
+    Attributes:
+        root: r, shape (K,).
+        inverse: 1 / r.
+    """
+
+    def __init__(self, state: Vector, before: _Scaling | None = None) -> None:
+        shares = np.count_nonzero(state > 0.0, axis=0) / state.shape[0]
+        self.root: Vector = _CONTRAST ** (shares.mean() - shares)
+        self.inverse: Vector = 1.0 / self.root
+        self._ratio = self.root if before is None else self.root * before.inverse
+
+    def change(self, state: Vector) -> Vector:
+        """Return the state in these coordinates: points grow with r, slopes shrink."""
+        changed: Vector = state * np.where(state > 0.0, self._ratio, 1.0 / self._ratio)
+        return changed
+
+    def matrix(self, matrix: Vector) -> Vector:
+        """Return the matrix in these coordinates."""
+        scaled: Vector = matrix * self.inverse
+        scaled *= self.inverse[:, None]
+        return scaled
