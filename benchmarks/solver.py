@@ -292,7 +292,8 @@ def main() -> int:
         alpha_fair_table(tally, count, arguments.quick)
         for problem in problems(tally):
             problem_table(tally, problem, count if arguments.quick else 5, arguments.quick)
-        tally.missed += hard_table(count, MILLISECOND_BAR)
+        sizes = {"count": count, "passes": 1} if arguments.quick else {}
+        tally.missed += hard_table(MILLISECOND_BAR, **sizes)
     print()
     for package in sorted(tally.absent):
         print(f"skipped: the ways of solving that need {package}, which is not installed")

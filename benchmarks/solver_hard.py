@@ -18,7 +18,7 @@ from mtl_methods.solvers.min_norm import solve_min_norm
 __all__ = ["hard_table"]
 
 TASKS = 40
-PASSES = 3
+MATRICES, PASSES = 40, 3
 RANKS = (5, 10, 15, 18, 20, 22, 25, 30)
 DOUBLE, SINGLE = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
 
@@ -82,7 +82,7 @@ def hard_inputs(count: int) -> dict[str, tuple[list[Array], float]]:
     return found
 
 
-def hard_table(count: int, bar: float, passes: int = PASSES) -> list[str]:
+def hard_table(bar: float, *, count: int = MATRICES, passes: int = PASSES) -> list[str]:
     """Print the table.
 
     The machine's speed may change by a factor of two for seconds or minutes, which says nothing
@@ -90,8 +90,8 @@ def hard_table(count: int, bar: float, passes: int = PASSES) -> list[str]:
     fastest pass.
 
     Args:
-        count: Matrices of each kind.
         bar: Milliseconds that the median over the matrices of a kind may take.
+        count: Matrices of each kind: many, as times within a kind differ by up to ten times.
         passes: How often the inputs are gone through.
 
     Returns:
@@ -112,13 +112,13 @@ def hard_table(count: int, bar: float, passes: int = PASSES) -> list[str]:
     for _ in range(passes):
         for name, (matrices, precision) in inputs.items():
             for label, solve in solvers.items():
-                runs = [milliseconds(partial(solve, gram, precision), 5) for gram in matrices]
+                runs = [milliseconds(partial(solve, gram, precision), 3) for gram in matrices]
                 solutions[name, label] = [solution for _, solution in runs]
                 once = [spent for spent, _ in runs]
                 before = times.get((name, label), once)
                 times[name, label] = [min(pair) for pair in zip(before, once, strict=True)]
     missed = []
-    print(f"\nHard inputs, K = {TASKS}: ours only, fastest of {passes} passes")
+    print(f"\nHard inputs, K = {TASKS}: ours only, {count} matrices, fastest of {passes} passes")
     print(f"{'input':>32} {'ms':>9} {'worst ms':>9} {'residual':>9}  solver: what it says")
     for (name, label), spent in times.items():
         said = sorted({solution.status for solution in solutions[name, label]})

@@ -127,7 +127,7 @@ def by_steps(problem: LevelProblem, precision: float) -> Level | None:
     state: Vector | None = None
     for steps in _STEPS:
         linear = level * shares - slopes
-        state, penalty, _, _ = split(cosines, linear[None], state, steps, penalty)
+        state, penalty, _ = split(cosines, linear[None], state, steps, penalty)
         y = np.maximum(state[0], 0.0)
         free = y > 0.0
         if not free.any():

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtl_methods.solvers._gram import Vector
 from mtl_methods.solvers._rows import REST, ROUNDED, Rows, exchange_supports, finish
-from mtl_methods.solvers._splitting import PENALTY, split
+from mtl_methods.solvers._splitting import PENALTY, Steps, split
 from mtl_methods.solvers._stationary import minimise_stationary
 from mtl_methods.solvers._supports import solve_on_supports
 
@@ -17,15 +17,14 @@ __all__ = ["minimise_dependent_rows"]
 _FIRST = 16
 """Splitting steps with one penalty for all coordinates, before a balance of the tasks is sought."""
 
-_ROUNDS = (16, 24, 32, 48)
-"""Steps of the rounds."""
+_ROUNDS = (40, 32, 32, 48)
+"""Largest numbers of steps of the rounds."""
 
 _CONTRAST = 8.0
 """Ratio of the penalties of a coordinate that is zero in all problems and one that is in none."""
 
-_CHANGE = 6e-3
-"""Change of the state in a step, see :class:`Splitting`, above which supports after the first
-round are not worth trying."""
+_CHANGE = 2e-3
+"""Change of the state in a step, see :meth:`Steps.settle`, at which supports are tried."""
 
 
 def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: Vector) -> int:
@@ -48,7 +47,7 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
         The number of linear systems solved.
     """
     linear = rows.linear
-    rows.state, penalty, _, _ = split(matrix, linear, None, _FIRST, PENALTY)
+    rows.state, penalty, _ = split(matrix, linear, None, _FIRST, PENALTY)
     points = np.maximum(rows.state, 0.0)
     minima = minimise_stationary(matrix, system, linear, points, origin, ROUNDED)
     if minima is not None:
@@ -57,13 +56,13 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
     solved, scaling = 0, None
     solve = partial(solve_on_supports, system)
     last = len(_ROUNDS) - 1
-    for number, count in enumerate(_ROUNDS):
+    for number, most in enumerate(_ROUNDS):
         scaling = _Scaling(rows.state, scaling)
-        state, right = scaling.change(rows.state), rows.linear * scaling.inverse
-        rows.state, penalty, settled, change = split(
-            scaling.matrix(matrix), right, state, count, penalty
-        )
-        if number < last and not (settled and (number or change < _CHANGE)):
+        right = rows.linear * scaling.inverse
+        steps = Steps(scaling.matrix(matrix), right, penalty)
+        state, reached = steps.settle(scaling.change(rows.state), most, _CHANGE)
+        rows.state, penalty, settled = steps.fit(state)
+        if number < last and not (settled and (reached or number)):
             continue
         rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
         rows.points *= scaling.inverse
@@ -86,7 +85,7 @@ class _Scaling:
     """
 
     def __init__(self, state: Vector, before: _Scaling | None = None) -> None:
-        shares = np.count_nonzero(state > 0.0, axis=0) / state.shape[0]
+        shares = np.full(state.shape[0], 1.0 / state.shape[0]) @ (state > 0.0)
         self.root: Vector = _CONTRAST ** (shares.mean() - shares)
         self.inverse: Vector = 1.0 / self.root
         self._ratio = self.root if before is None else self.root * before.inverse

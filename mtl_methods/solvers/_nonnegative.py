@@ -240,7 +240,7 @@ def minimise_nonnegative(
 def _near(matrix: Vector, linear: Vector) -> Vector:
     """A point near the minimiser, with most of its support."""
     first, rest = _STEPS
-    state, penalty, _, _ = split(matrix, linear[None], None, first, PENALTY)
+    state, penalty, _ = split(matrix, linear[None], None, first, PENALTY)
     state = split(matrix, linear[None], state, rest, penalty).state
     start: Vector = np.maximum(state[0], 0.0)
     return start

@@ -53,7 +53,7 @@ def minimise_regular_rows(matrix: Vector, system: Vector, rows: Rows, pivots: Ve
     last = len(_ROUNDS) - 1
     for number in range(len(_ROUNDS)):
         state = rows.state if number else None
-        rows.state, penalty, settled, _ = split_in_turn(matrix, rows.linear, state, parts)
+        rows.state, penalty, settled = split_in_turn(matrix, rows.linear, state, parts)
         rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
         if not number:
             settled |= scales

@@ -20,6 +20,9 @@ PENALTY = 0.2
 _CHANGE = 10.0
 """Largest factor between the penalties of two rounds; one that is reached has not settled."""
 
+_LOOK = 8
+"""Steps after which their change is looked at."""
+
 _RELAXATION = 1.8
 """Relaxation of the steps; 1 is none, 2 is the Peaceman-Rachford splitting."""
 
@@ -33,13 +36,11 @@ class Splitting(NamedTuple):
         penalty: The penalty ρ for the next steps: the curvature that the last step met, the
             change of the slopes over that of the points.
         settled: Whether that is within a factor of 10 of the penalty of the steps.
-        change: Norm of the change of h in the last step, relative to that of h.
     """
 
     state: Vector
     penalty: float
     settled: bool
-    change: float
 
 
 class Steps:
@@ -93,6 +94,22 @@ class Steps:
             state += constant
         return state
 
+    def settle(self, state: Vector, most: int, change: float) -> tuple[Vector, bool]:
+        """Return the state after steps until they change it by less than this, and if they do.
+
+        Args:
+            state: h, as for :meth:`take`.
+            most: Largest number of steps, a multiple of 8.
+            change: Norm of the change of h in a step relative to that of h, looked at after every
+                8 steps.
+        """
+        for _ in range(0, most, _LOOK):
+            state = self.take(state, _LOOK)
+            moved = state - self._last
+            if np.vdot(moved, moved) <= change * change * np.vdot(state, state):
+                return state, True
+        return state, False
+
     def fit(self, state: Vector) -> Splitting:
         """Return where the steps led to, with the penalty for the next ones.
 
@@ -102,9 +119,7 @@ class Steps:
         last = self._last
         points = np.maximum(state, 0.0)
         slopes = state - points
-        size = float(np.vdot(state, state))
         state -= last
-        changed = float(np.vdot(state, state))
         last = np.maximum(last, 0.0, out=last)
         last -= points
         state += last  # of state and last, what is left are the changes of slopes and points
@@ -113,8 +128,7 @@ class Steps:
         factor = min(max(ratio, 1.0 / _CHANGE), _CHANGE)
         slopes /= factor
         slopes += points
-        change = math.sqrt(changed / size) if size > 0.0 else 0.0
-        return Splitting(slopes, self.penalty * factor, factor == ratio, change)
+        return Splitting(slopes, self.penalty * factor, factor == ratio)
 
 
 def split(

@@ -16,10 +16,10 @@ def cosines_of(rows):
 def test_steps_lead_to_the_minimisers():
     matrix = cosines_of(np.random.default_rng(0).normal(size=(12, 30)))
     linear = np.random.default_rng(1).normal(size=(5, 12))
-    state, penalty, _, _ = split(matrix, linear, None, 16, PENALTY)
+    state, penalty, _ = split(matrix, linear, None, 16, PENALTY)
     assert penalty > PENALTY
     for _ in range(4):
-        state, penalty, _, _ = split(matrix, linear, state, 32, penalty)
+        state, penalty, _ = split(matrix, linear, state, 32, penalty)
     for h, right in zip(state, linear, strict=True):
         exact = minimise_nonnegative(matrix, right)
         np.testing.assert_allclose(np.maximum(h, 0.0), exact.point, atol=1e-6)
@@ -31,7 +31,7 @@ def test_a_change_of_penalty_keeps_point_and_slope():
     linear = np.random.default_rng(1).normal(size=(1, 12))
     state, penalty = None, 0.5
     for _ in range(6):
-        state, penalty, _, _ = split(matrix, linear, state, 40, penalty)
+        state, penalty, _ = split(matrix, linear, state, 40, penalty)
     slope = matrix @ np.maximum(state[0], 0.0) - linear[0]
     np.testing.assert_allclose(penalty * np.maximum(-state[0], 0.0), slope, atol=1e-8)
 
