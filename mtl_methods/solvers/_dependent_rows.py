@@ -12,7 +12,7 @@ from mtl_methods.solvers._splitting import PENALTY, Steps, split
 from mtl_methods.solvers._stationary import minimise_stationary
 from mtl_methods.solvers._supports import solve_on_supports
 
-__all__ = ["minimise_dependent_rows"]
+__all__ = ["Scaling", "minimise_dependent_rows"]
 
 _FIRST = 16
 """Splitting steps with one penalty for all coordinates, before a balance of the tasks is sought."""
@@ -33,9 +33,9 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
     Where a positive combination of the gradients is zero, :func:`minimise_stationary` finds it
     after the first steps and solves all problems with it. Otherwise the problems share most of
     their supports, which have nearly as many indices as the gradients have dimensions, so that H
-    hardly curves along them. The steps are therefore taken in coordinates ``y_j r_j``, which
-    is to have the penalty ``ρ r_j²`` for y_j: large where most points are zero, small where most
-    are not. Wrong supports become half as many by it in as many steps.
+    hardly curves along them. The steps are therefore taken in coordinates ``y_j r_j``, that is,
+    with the penalty ``ρ r_j²`` for y_j: large where most points are zero, small where most are
+    not. As many steps leave half as many wrong supports.
 
     Args:
         matrix: H, positive semidefinite up to rounding, unit diagonal, shape (K, K).
@@ -57,7 +57,7 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
     solve = partial(solve_on_supports, system)
     last = len(_ROUNDS) - 1
     for number, most in enumerate(_ROUNDS):
-        scaling = _Scaling(rows.state, scaling)
+        scaling = Scaling(rows.state, scaling)
         right = rows.linear * scaling.inverse
         steps = Steps(scaling.matrix(matrix), right, penalty)
         state, reached = steps.settle(scaling.change(rows.state), most, _CHANGE)
@@ -72,7 +72,7 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
     return solved + finish(matrix, rows)
 
 
-class _Scaling:
+class Scaling:
     """Coordinates ``y_j r_j``, in which the matrix is ``H_ij / (r_i r_j)`` and b ``b_j / r_j``.
 
     Args:
@@ -84,7 +84,7 @@ class _Scaling:
         inverse: 1 / r.
     """
 
-    def __init__(self, state: Vector, before: _Scaling | None = None) -> None:
+    def __init__(self, state: Vector, before: Scaling | None = None) -> None:
         shares = np.full(state.shape[0], 1.0 / state.shape[0]) @ (state > 0.0)
         self.root: Vector = _CONTRAST ** (shares.mean() - shares)
         self.inverse: Vector = 1.0 / self.root

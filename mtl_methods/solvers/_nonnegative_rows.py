@@ -69,9 +69,10 @@ def minimise_nonnegative_rows(
         return found, 0
     pivots = _pivots(matrix)
     if pivots is None or least(pivots) <= _COARSE * precision:
-        matrix = semidefinite(matrix, precision)
-        pivots = _pivots(matrix)
-        linear = -(unit @ matrix)
+        cleared = semidefinite(matrix, precision)
+        if cleared is not matrix:
+            matrix, pivots = cleared, _pivots(cleared)
+            linear = -(unit @ matrix)
     linear = linear[numbers]
     sizes = magnitudes.sum(axis=1)[numbers] / scale[numbers, 0]
     rows = Rows(numbers, linear, sizes, linear, linear, linear > 0.0, found)

@@ -72,7 +72,7 @@ def exchange_supports(matrix: Vector, solve: SolveSupports, rows: Rows, *, last:
         _try_supports(matrix, solve, rows)
         left = rows.numbers.size
         slow = not last and 2 * left > before and left > REST
-        stuck = exchange > 1 and left == before
+        stuck = left == before and (exchange > 1 or not last)
         if not left or slow or stuck:
             break
     return solved

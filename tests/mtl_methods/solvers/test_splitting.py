@@ -3,7 +3,7 @@ import pytest
 from gradient_cases import gram_of
 
 from mtl_methods.solvers._nonnegative import minimise_nonnegative, semidefinite
-from mtl_methods.solvers._splitting import PENALTY, split, split_in_turn
+from mtl_methods.solvers._splitting import PENALTY, Steps, split, split_in_turn
 
 SINGLE = float(np.finfo(np.float32).eps)
 
@@ -46,6 +46,18 @@ def test_penalties_in_turn():
         np.testing.assert_allclose(np.maximum(h, 0.0), exact.point, atol=1e-9)
         slope = reached.penalty * np.maximum(-h, 0.0)
         np.testing.assert_allclose(slope, matrix @ exact.point - right, atol=1e-9)
+
+
+def test_steps_until_they_settle():
+    matrix = cosines_of(np.random.default_rng(0).normal(size=(12, 30)))
+    linear = np.random.default_rng(1).normal(size=(5, 12))
+    steps = Steps(matrix, linear, 0.5)
+    settled, reached = steps.settle(steps.take(None, 1), 400, 1e-9)
+    assert reached
+    further = steps.take(settled.copy(), 1)
+    assert np.linalg.norm(further - settled) <= 1e-9 * np.linalg.norm(settled)
+    _, reached = steps.settle(steps.take(None, 1), 8, 1e-9)
+    assert not reached
 
 
 @pytest.mark.parametrize("rank", [5, 20, 30])
