@@ -24,6 +24,9 @@ _PATIENCE = 8
 _STALL = 1
 """Steps without a better residual after which it is asked whether rounding is all that is left."""
 
+_INSIDE = 0.9
+"""Share of the way to the boundary of the positive orthant that a straight step may go."""
+
 _HALVINGS = 30
 """Largest number of halvings of a guarded step."""
 
@@ -292,6 +295,9 @@ def _guarded(
 ) -> Vector:
     """Return the change of log v for the longest halved step that lowers the potential F.
 
+    A step follows :func:`_curve` or, where that does not lower F and v stays positive, the straight
+    line: gradients that nearly cancel each other go on doing so along the line alone.
+
     Args:
         cosines: C.
         log_c: Logarithm of the right-hand side of the scaled equation.
@@ -314,12 +320,14 @@ def _guarded(
     # What F cannot tell; the products cancel where gradients nearly oppose each other.
     blur = 1e-13 * scale + (v.size + 2.0) * EPSILON * float(v @ (np.abs(cosines) @ v))
     slope = float(descent @ (change * v))
+    furthest = -_INSIDE / least(change) if least(change) < 0.0 else math.inf
     step = 1.0
-    log_change = _curve(change, p)
     for _ in range(_HALVINGS):
-        after, _ = potential(v * np.exp(log_change), log_v + log_change)
-        if after <= before - 1e-4 * step * slope + blur:
-            break
+        lines = (False, True) if step <= furthest else (False,)
+        for line in lines:
+            log_change = np.log1p(step * change) if line else _curve(step * change, p)
+            after, _ = potential(v * np.exp(log_change), log_v + log_change)
+            if after <= before - 1e-4 * step * slope + blur:
+                return log_change
         step *= 0.5
-        log_change = _curve(step * change, p)
-    return log_change
+    return _curve(step * change, p)

@@ -255,6 +255,16 @@ class TestNearlyOpposing:
         assert np.max(iterations) <= 30
         assert np.median(residuals) <= 1e-8
 
+    @pytest.mark.parametrize(("seed", "p"), [(99, 0.1), (285, 0.3), (463, 0.3), (574, 0.3)])
+    def test_many_tasks_of_unlike_norms_that_nearly_cancel(self, seed, p):
+        """Steps on the curve alone were halved ten times here, and took all that is allowed."""
+        generator = np.random.default_rng(seed)
+        rows = generator.normal(size=(16, 8)) * 10.0 ** generator.uniform(-3, 3, size=(16, 1))
+        solution = solve_alpha_fair(gram_of(rows), p)
+        assert solution.status == "converged"
+        assert solution.iterations <= 50
+        assert residual_of(gram_of(rows), solution.weights, p) <= 1e-6
+
 
 class TestReference:
     @pytest.mark.parametrize(
