@@ -62,6 +62,7 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
         steps = Steps(scaling.matrix(matrix), right, penalty)
         state, reached = steps.settle(scaling.change(rows.state), most, _CHANGE)
         rows.state, penalty, settled = steps.fit(state)
+        # Supports are not worth trying after a penalty that did not fit or steps that go on.
         if number < last and not (settled and (reached or number)):
             continue
         rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
