@@ -21,21 +21,22 @@ _ROUNDS = (40, 32, 32, 48)
 """Largest numbers of steps of the rounds."""
 
 _CONTRAST = 8.0
-"""Ratio of the penalties of a coordinate that is zero in all problems and one that is in none."""
+"""Ratio of the scales r of a coordinate that is zero in all problems and one that is in none."""
 
 _CHANGE = 2e-3
-"""Change of the state in a step, see :meth:`Steps.settle`, at which supports are tried."""
+"""Change of the state in a step, see :meth:`Steps.settle`, at which supports are tried in the first
+round; the later ones, of few problems, take all their steps."""
 
 
 def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: Vector) -> int:
     """Minimise ``1/2 y'Hy - b'y`` over ``y >= 0`` for several ``b = -H u``, H singular.
 
     Where a positive combination of the gradients is zero, :func:`minimise_stationary` finds it
-    after the first steps and solves all problems with it. Otherwise the problems share most of
-    their supports, which have nearly as many indices as the gradients have dimensions, so that H
-    hardly curves along them. The steps are therefore taken in coordinates ``y_j r_j``, that is,
-    with the penalty ``ρ r_j²`` for y_j: large where most points are zero, small where most are
-    not. As many steps leave half as many wrong supports.
+    after the first steps, or after more, and solves all problems with it. Otherwise the problems
+    share most of their supports, which have nearly as many indices as the gradients have
+    dimensions, so that H hardly curves along them. The steps are therefore taken in coordinates
+    ``y_j r_j``, that is, with the penalty ``ρ r_j²`` for y_j: large where most points are zero,
+    small where most are not. As many steps leave half as many wrong supports.
 
     Args:
         matrix: H, positive semidefinite up to rounding, unit diagonal, shape (K, K).
@@ -46,12 +47,9 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
     Returns:
         The number of linear systems solved.
     """
-    linear = rows.linear
-    rows.state, penalty, _ = split(matrix, linear, None, _FIRST, PENALTY)
-    points = np.maximum(rows.state, 0.0)
-    minima = minimise_stationary(matrix, system, linear, points, origin, ROUNDED)
-    if minima is not None:
-        rows.found[rows.numbers] = minima
+    rows.state, penalty, _ = split(matrix, rows.linear, None, _FIRST, PENALTY)
+    rows.points = np.maximum(rows.state, 0.0)
+    if _solve_in_balance(matrix, system, rows, origin):
         return 1
     solved, scaling = 0, None
     solve = partial(solve_on_supports, system)
@@ -60,17 +58,29 @@ def minimise_dependent_rows(matrix: Vector, system: Vector, rows: Rows, origin: 
         scaling = Scaling(rows.state, scaling)
         right = rows.linear * scaling.inverse
         steps = Steps(scaling.matrix(matrix), right, penalty)
-        state, reached = steps.settle(scaling.change(rows.state), most, _CHANGE)
+        change = 0.0 if number else _CHANGE
+        state, reached = steps.settle(scaling.change(rows.state), most, change)
         rows.state, penalty, settled = steps.fit(state)
+        rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
+        rows.points *= scaling.inverse
+        if not number and not reached and _solve_in_balance(matrix, system, rows, origin):
+            return 1
         # Supports are not worth trying after a penalty that did not fit or steps that go on.
         if number < last and not (settled and (reached or number)):
             continue
-        rows.points, rows.free = np.maximum(rows.state, 0.0), rows.state > 0.0
-        rows.points *= scaling.inverse
         solved += exchange_supports(matrix, solve, rows, last=number == last)
         if rows.numbers.size <= REST:
             break
     return solved + finish(matrix, rows)
+
+
+def _solve_in_balance(matrix: Vector, system: Vector, rows: Rows, origin: Vector) -> bool:
+    """Solve all problems if a positive combination of the gradients is zero; return whether."""
+    minima = minimise_stationary(matrix, system, rows.linear, rows.points, origin, ROUNDED)
+    if minima is None:
+        return False
+    rows.found[rows.numbers] = minima
+    return True
 
 
 class Scaling:

@@ -317,8 +317,8 @@ def active_set(
             (index,) = free.nonzero()
             if step > 0.0:
                 barred = []
-            if entered >= 0 and not free[entered]:
-                barred.append(entered)  # it entered by rounding
+            if entered >= 0 and not free[entered] and np.count_nonzero(moved) == moved.size - 1:
+                barred.append(entered)  # it entered by rounding: no other was in its way
             stalled = 0
         else:
             point[index] = moved

@@ -70,7 +70,7 @@ class Steps:
         self._constant: Vector = linear @ turn
         turn *= penalty
         turn.ravel()[:: matrix.shape[0] + 1] -= 0.5 * _RELAXATION
-        self._turn: Vector = turn
+        self._turn: Vector = turn.T  # BLAS copies matrices in C's order; this one is symmetric
         self._last = self._constant
         self.penalty = penalty
 
@@ -114,7 +114,8 @@ class Steps:
         """Return where the steps led to, with the penalty for the next ones.
 
         Args:
-            state: What :meth:`take` returned last, overwritten.
+            state: What :meth:`take` or :meth:`settle` returned last, overwritten, as is what these
+                steps remember: none may be taken after it.
         """
         last = self._last
         points = np.maximum(state, 0.0)

@@ -94,7 +94,8 @@ def solve_alpha_fair(
     and near σ, the step is Newton's for ``log(C v) = log σ``, which is exact for orthogonal
     gradients. The first guess is the solution for orthogonal gradients; where it is far off, every
     weight first moves by itself towards its own equation. From the ninth step on, which few
-    problems need, steps are halved until F falls. An iterate that is far too small is first
+    problems need, steps are halved until F falls along the curve or along the straight line, on
+    which gradients that nearly cancel go on doing so. An iterate that is far too small is first
     brought to the least F on its ray, ``t v`` with ``t^(1+p) = v'σ / v'C v``: gradients that
     nearly cancel ask for long weights.
 

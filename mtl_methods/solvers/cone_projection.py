@@ -87,11 +87,12 @@ def solve_cone_projection(
     if not is_finite(bounds):
         raise SolverError("lower has an entry that is NaN or infinite")
     lengths = lengths_of(matrix)
-    # A zero gradient is orthogonal to all: with length 1 it decouples and its v stays at u.
+    # A zero gradient is orthogonal to all: with length 1 it decouples, and its v stays at u, which
+    # must not count beside lengths that may be far smaller.
     scale = np.where(lengths > 0.0, lengths, 1.0)
     inverse = 1.0 / scale
     cosines = unit_gram(matrix, inverse)
-    origin = np.atleast_2d(bounds * scale)
+    origin = np.atleast_2d(bounds * lengths)
     added, iterations = minimise_nonnegative_rows(cosines, origin, precision)
     slope = (origin + added) @ cosines
     total = (np.abs(origin) + added).sum(axis=-1, keepdims=True)

@@ -175,6 +175,31 @@ def test_zero_gradient_stays():
     assert_projected(rows, lower, weights)
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-8, 1e-14, 1e-40])
+@pytest.mark.parametrize("each", [True, False])
+def test_zero_gradient_does_not_hide_small_ones(size, each):
+    rows = np.random.default_rng(0).normal(size=(20, 12))
+    rows[3] = 0.0
+    lower = np.eye(20) if each else np.full(20, 1.0 / 20)
+    solution = solve_cone_projection(gram_of(size * rows), lower)
+    assert solution.status == "converged"
+    assert (solution.weights @ gram_of(rows)).min() >= -1e-12 * np.abs(solution.weights).sum()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "seed", "dtype"),
+    [(12, 7980, "f4"), (12, 39480, "f8"), (20, 31322, "f8"), (30, 21563, "f8")],
+)
+def test_sparse_gradients_whose_steps_end_in_dust(tasks, seed, dtype):
+    """Where another task stops a step at once, the one that entered must stay a candidate."""
+    generator = np.random.default_rng([11, seed])
+    rows = generator.normal(size=(tasks, int(generator.integers(1, tasks + 3))))
+    rows = (rows * (generator.random(rows.shape) < 0.2)).astype(dtype)
+    gram = (rows @ rows.T).astype(np.float64)
+    precision = float(np.finfo(dtype).eps)
+    assert solve_cone_projection(gram, np.eye(tasks), precision=precision).status == "converged"
+
+
 @given(drawn_gradients(("generic", "conflict", "wide")), st.sampled_from((1e-5, 1e5)))
 @quick(60)
 def test_order_and_scale(rows, scale):
