@@ -72,7 +72,7 @@ SOLVED = 1e-2
 """Largest error of a run that counts: one that gives up early has no time to compare with."""
 FAST = 20.0
 """Milliseconds up to which a rival is run once more, five times in a row."""
-SLOW = 500.0
+SLOW = 100.0
 """Milliseconds after which a rival is not run again."""
 RATIO_BAR, RESIDUAL_BAR, MILLISECOND_BAR, CVXPY_BAR = 10.0, 1e-8, 1.0, 100.0
 
@@ -277,8 +277,7 @@ def problem_table(tally: Tally, problem: Problem, count: int, quick: bool) -> No
             )
             print(f"{k:3d} {name:>8} {ours:9.3f} {1.0:7.1f} {error:9.1e}  ours")
             for rival in problem.rivals:
-                runs = 1 if quick else 3 if k > 3 else 11
-                raced = [race(problem, rival, gram, runs) for gram in matrices]
+                raced = [race(problem, rival, gram, 1 if quick else 3) for gram in matrices]
                 solved = [run for run in raced if run.error <= SOLVED]
                 counted = solved or raced
                 median = statistics.median(run.spent for run in counted)
@@ -312,7 +311,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="fewer matrices and repetitions")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
-    count = 3 if arguments.quick else 7
+    count = 3 if arguments.quick else 15
     tally = Tally()
     with threadpool_limits(1):
         alpha_fair_table(tally, count, arguments.quick)

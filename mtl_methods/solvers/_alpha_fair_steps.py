@@ -186,7 +186,7 @@ def plain_steps(
         else:  # the same curve without logarithms
             falls = np.maximum(fall, _ZERO)
             weights = weights * (falls - fall + _ONE)
-            weights *= (falls * power + _ONE) ** (-1.0 / p)
+            weights /= (falls * power + _ONE) ** (1.0 / p)  # NumPy is fast at squares
         iteration += 1
     return Plain(weights, residual, iteration, 0.0, best, best_residual)
 
