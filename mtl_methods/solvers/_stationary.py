@@ -15,7 +15,7 @@ _POSITIVE = 1e-3
 _PLAIN = 0.02
 """Smallest coefficient with which no search is needed."""
 
-_CLOSE = 0.05
+_CLOSE = 0.065
 """Size of the most negative coefficient, relative to the largest, up to which a search for a
 positive combination nearby is worth its steps."""
 

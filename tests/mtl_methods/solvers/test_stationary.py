@@ -48,7 +48,7 @@ def test_found_only_where_the_tasks_are_in_balance(rank):
     balanced = [in_balance(unit_rows(rank, seed)) for seed in range(16)]
     found = [minimised(unit_rows(rank, seed), EACH) is not None for seed in range(16)]
     assert all(np.array(balanced) >= np.array(found))
-    assert sum(found) >= 0.65 * sum(balanced)
+    assert sum(found) >= 0.7 * sum(balanced)
     assert any(balanced) == (rank < 30)
 
 
