@@ -191,7 +191,7 @@ class GradientWeighting(Method):
         effective = None if decision.weights is None else decision.weights * scales
         if effective is not None:
             self._check_range(effective, raw.dtype, inputs.tasks)
-            self.last_step.weights = torch.as_tensor(effective, dtype=raw.dtype, device=raw.device)
+            self.last_step.weights = torch.from_numpy(effective).to(raw.device, raw.dtype)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
         same = decision.weights if decision.head_weights is None else decision.head_weights

@@ -147,10 +147,7 @@ def _of_clear_rank(matrix: Vector, precision: float) -> Vector | None:
     least = float(factor[rank - 1, rank - 1])
     if least * least <= _GAP * precision:
         return None
-    root = np.tril(factor[:, :rank])
-    order = np.empty_like(pivots)
-    order[pivots - 1] = np.arange(pivots.size)
-    root = root.take(order, 0)
+    root = (factor[:, :rank] * np.tri(pivots.size, rank)).take(pivots.argsort(), 0)
     product: Vector = root @ root.T
     return product if float(np.abs(product - matrix).max()) <= _NOISE * precision else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf
 
 from mtl_methods.solvers._dependent_rows import minimise_dependent_rows
@@ -14,7 +13,7 @@ from mtl_methods.solvers._rows import Rows
 
 __all__ = ["minimise_nonnegative_rows"]
 
-_FEW = 8
+_FEW = 5
 """Size up to which problems are solved one by one: a first guess costs more than it saves."""
 
 _REGULAR = 1e-9
@@ -57,9 +56,7 @@ def minimise_nonnegative_rows(
     (numbers,) = (linear > 0.0).any(axis=1).nonzero()
     solved = 0
     if size <= _FEW or numbers.size == 1:
-        solved = numbers.size
-        for row in _without_single(matrix, linear, numbers, found).tolist():
-            solved -= 1
+        for row in numbers.tolist():
             guess = linear[row] > 0.0
             minimum = minimise_nonnegative(matrix, linear[row], guess, precision=precision)
             found[row] = minimum.point
@@ -83,29 +80,6 @@ def minimise_nonnegative_rows(
     else:
         solved = minimise_regular_rows(matrix, system, rows, pivots)
     return found * scale, solved
-
-
-def _without_single(
-    matrix: Vector, linear: Vector, numbers: NDArray[np.intp], found: Vector
-) -> NDArray[np.intp]:
-    """Solve the problems whose minimiser has one positive entry; return the others.
-
-    It is ``b_j``, at the only positive b: at two tasks all problems of ``u >= 0`` are of this kind.
-
-    Args:
-        matrix: H.
-        linear: One b a row, shape (R, K).
-        numbers: The problems, each with a positive b, shape (r,).
-        found: Where their minimisers are put.
-    """
-    right = linear[numbers]
-    single = np.count_nonzero(right > 0.0, axis=1) == 1
-    entries = right.argmax(axis=1)
-    values = right.max(axis=1)
-    single &= (matrix[entries] * values[:, None] >= right).all(axis=1)
-    found[numbers[single], entries[single]] = values[single]
-    others: NDArray[np.intp] = numbers[~single]
-    return others
 
 
 def _pivots(matrix: Vector) -> Vector | None:

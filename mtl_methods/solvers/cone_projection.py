@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from mtl_methods.errors import ConfigurationError, SolverError
 from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
 from mtl_methods.solvers._nonnegative_rows import minimise_nonnegative_rows
+from mtl_methods.solvers._two_tasks import project_between_two
 from mtl_methods.solvers.finite import is_finite
 
 __all__ = ["ConeProjectionSolution", "solve_cone_projection"]
@@ -82,10 +83,16 @@ def solve_cone_projection(
             f"lower must have shape ({size},) or (R, {size}) like the Gram matrix, but has shape "
             f"{bounds.shape}"
         )
+    enough = max(tolerance, _ROUNDED * precision)
     if not 0.0 < precision < 0.01:
         raise ConfigurationError(f"precision must lie in (0, 0.01), but is {precision}")
     if not is_finite(bounds):
         raise SolverError("lower has an entry that is NaN or infinite")
+    if size == 2:
+        between = project_between_two(matrix.ravel().tolist(), bounds.reshape(-1, 2).tolist())
+        if between is not None:
+            pairs, residual = between
+            return _solution(np.array(pairs).reshape(bounds.shape), residual, 0, enough)
     lengths = lengths_of(matrix)
     # A zero gradient is orthogonal to all: with length 1 it decouples, and its v stays at u, which
     # must not count beside lengths that may be far smaller.
@@ -98,9 +105,12 @@ def solve_cone_projection(
     total = (np.abs(origin) + added).sum(axis=-1, keepdims=True)
     violation = np.maximum(-slope, slope * (added > 0.0))
     residual = float((violation / np.maximum(total, np.finfo(np.float64).tiny)).max())
-    return ConeProjectionSolution(
-        bounds + (added * inverse).reshape(bounds.shape),
-        max(residual, 0.0),
-        iterations,
-        "converged" if residual <= max(tolerance, _ROUNDED * precision) else "inaccurate",
-    )
+    weights = bounds + (added * inverse).reshape(bounds.shape)
+    return _solution(weights, max(residual, 0.0), iterations, enough)
+
+
+def _solution(
+    weights: Vector, residual: float, iterations: int, enough: float
+) -> ConeProjectionSolution:
+    status: Literal["converged", "inaccurate"] = "converged" if residual <= enough else "inaccurate"
+    return ConeProjectionSolution(weights, residual, iterations, status)

@@ -76,6 +76,43 @@ def test_two_tasks_are_pcgrad():
     np.testing.assert_allclose(weights, [[1.0, 0.5], [1.0, 1.0]])
 
 
+@given(
+    st.floats(-1.0, 1.0),
+    st.tuples(st.floats(1e-100, 1e100), st.floats(1e-100, 1e100)),
+    st.lists(st.tuples(st.floats(-2.0, 2.0), st.floats(-2.0, 2.0)), min_size=1, max_size=3),
+)
+@quick(300)
+def test_two_tasks_are_as_beside_a_third_that_is_orthogonal(cosine, lengths, lower):
+    """Two tasks have a solver of their own, three do not."""
+    across = math.sqrt(1.0 - cosine * cosine)
+    rows = np.array([[1.0, 0.0, 0.0], [cosine, across, 0.0], [0.0, 0.0, 1.0]])
+    rows *= np.array([[lengths[0]], [lengths[1]], [1.0]])
+    # Coefficients of the unit gradients, so that they say something about each other.
+    bounds = np.array([[*pair, 0.0] for pair in lower]) / [*lengths, 1.0]
+    gram = gram_of(rows)
+    alone = solve_cone_projection(gram[:2, :2], bounds[:, :2])
+    beside = solve_cone_projection(gram, bounds)
+    assert alone.status == beside.status == "converged"
+    units = np.array([[1.0, 0.0], [cosine, across]])
+    np.testing.assert_allclose(
+        (alone.weights * lengths) @ units, (beside.weights[:, :2] * lengths) @ units, atol=1e-10
+    )
+    for bound, weights in zip(bounds[:, :2] * lengths, alone.weights * lengths, strict=True):
+        assert (weights >= bound - 1e-12).all()
+        slopes = units @ (weights @ units)
+        assert slopes.min() >= -1e-10
+        assert np.abs(slopes[weights > bound + 1e-9]).max(initial=0.0) <= 1e-9
+
+
+def test_two_tasks_need_no_system_unless_both_are_raised():
+    gram = np.array([[4.0, -1.0], [-1.0, 1.0]])
+    for lower in ([1.0, 0.0], [0.0, 1.0], [0.2, 0.3], [-1.0, 3.0]):
+        assert solve_cone_projection(gram, lower).iterations == 0
+    both = solve_cone_projection(gram, [-1.0, -1.0])
+    assert both.iterations > 0
+    np.testing.assert_allclose(both.weights, 0.0, atol=1e-15)
+
+
 def test_opposing_gradients_project_to_zero():
     rows = np.array([[1.0, 0.0], [-2.0, 0.0]])
     weights = solve_cone_projection(gram_of(rows), np.eye(2)).weights
