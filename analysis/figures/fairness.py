@@ -38,6 +38,9 @@ def draw(results: Results) -> Figure | None:
     axes = figure.subplots(len(groups), 3, squeeze=False)
     for row, group in zip(axes, groups, strict=True):
         _row(row, group.sort_values("value"), results)
+    # Above the panels: a point may lie anywhere in them.
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2, fontsize=9)
     return figure
 
 
@@ -53,7 +56,6 @@ def _row(axes: list[Axes], group: pd.DataFrame, results: Results) -> None:
             fmt="o", ls=line, ms=5 if controlled else 3, capsize=2, color=COLOURS[k],
             label=MEASURE_LABELS[measure],
         )  # fmt: skip
-    left.legend(fontsize=8)
     left.set_ylabel(f"[%] ({group['split'].iloc[0]})")
     middle.errorbar(
         values, group["delta_m_variance"],
