@@ -219,7 +219,7 @@ def main() -> int:
     logging.getLogger("mtl_methods").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     seconds = options.seconds or (5.0 if options.quick else 180.0)
-    least = 3 if options.quick else 9
+    least = 3 if options.quick else 15
     started, missed = time.perf_counter(), []
     for model in options.model:
         for count in options.k:

@@ -49,7 +49,8 @@ def solve_cone_projection(
     """Minimise ``v'G v`` over ``v >= u``.
 
     ``Σ v_i g_i`` is then the vector nearest to ``Σ u_i g_i`` among those that conflict with no
-    task gradient, ``{d : g_i'd >= 0 for all i}``. Solved by active sets on the matrix of cosines.
+    task gradient, ``{d : g_i'd >= 0 for all i}``. Solved by active sets on the matrix of cosines;
+    two tasks of which at most one is raised have a closed form, which takes no system.
     DualProj projects one combination, u = 1/K; UPGrad projects every task gradient by itself
     (the rows of diag(u)) and adds the results up.
 
@@ -83,11 +84,11 @@ def solve_cone_projection(
             f"lower must have shape ({size},) or (R, {size}) like the Gram matrix, but has shape "
             f"{bounds.shape}"
         )
-    enough = max(tolerance, _ROUNDED * precision)
     if not 0.0 < precision < 0.01:
         raise ConfigurationError(f"precision must lie in (0, 0.01), but is {precision}")
     if not is_finite(bounds):
         raise SolverError("lower has an entry that is NaN or infinite")
+    enough = max(tolerance, _ROUNDED * precision)
     if size == 2:
         between = project_between_two(matrix.ravel().tolist(), bounds.reshape(-1, 2).tolist())
         if between is not None:
