@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -95,6 +96,10 @@ class GradVac(KeepsZeroGradients):
             np.ix_(inputs.index.numpy(), inputs.index.numpy()) if count < len(stored) else ...
         )
         goals = stored[everywhere]
+        if count == 2:
+            weights, means = _between_two(gram, goals, self.beta, self.epsilon)
+            stored[everywhere] = means
+            return Combination(weights=weights)
         orders = self._orders(inputs)
         rows = np.arange(count)
         visited = rows[:, None], orders
@@ -137,3 +142,36 @@ class GradVac(KeepsZeroGradients):
         goals[visited] = means + self.beta * np.where(known, seen - means, 0.0)
         stored[everywhere] = goals
         return Combination(weights=parts.sum(axis=0))
+
+
+def _between_two(
+    gram: NDArray[np.float64], goals: NDArray[np.float64], beta: float, epsilon: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The pass of two tasks, which have one order, in plain numbers.
+
+    Args:
+        gram: Gram matrix, shape (2, 2).
+        goals: Running means of the cosines, shape (2, 2).
+        beta: Weight of the newest cosine.
+        epsilon: What is added to denominators.
+
+    Returns:
+        Weights, shape (2,), and the new running means, shape (2, 2).
+    """
+    first, product, _, second = gram.ravel().tolist()
+    one, two = math.sqrt(first), math.sqrt(second)
+    means = goals.tolist()
+    if not (one and two):
+        return np.ones(2), goals
+    cosine = product / one / two / (1.0 + epsilon / one / two)
+    sine = math.sqrt(max(1.0 - cosine * cosine, 0.0))
+    seen = min(max(cosine, -1.0), 1.0)  # beyond it is rounding
+    changes = []
+    for own, other, length, against in ((0, 1, one, two), (1, 0, two, one)):
+        mean = means[own][other]
+        goal = min(max(mean, -_LARGEST_GOAL), _LARGEST_GOAL)
+        width = math.sqrt(1.0 - goal * goal)
+        change = max(goal * sine - width * cosine, 0.0) / (width + epsilon / against)
+        changes.append(change * length / against if mean > -_LARGEST_GOAL else 0.0)
+        means[own][other] = mean + beta * (seen - mean)
+    return np.array((1.0 + changes[1], 1.0 + changes[0])), np.array(means)

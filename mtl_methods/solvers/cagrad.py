@@ -19,6 +19,7 @@ from mtl_methods.solvers._cagrad_levels import (
 )
 from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
 from mtl_methods.solvers._nonnegative import minimise_nonnegative
+from mtl_methods.solvers._two_tasks import cagrad_between_two
 from mtl_methods.solvers.min_norm import HullPoint, nearest_in_hull
 
 __all__ = ["CAGradSolution", "CAGradStatus", "solve_cagrad"]
@@ -27,6 +28,12 @@ CAGradStatus: TypeAlias = Literal["converged", "inaccurate", "pareto_stationary"
 
 _STATIONARY = 8.0
 """Multiple of the Gram matrix's precision below which a squared hull distance is zero."""
+
+_NOTHING = 16.0 * EPSILON
+"""c below which the correction is rounding of g_0: nothing but the linear term is left."""
+
+_EXACT = 1e-13
+"""Largest residual of the closed form for two tasks; rounding harms supports less."""
 
 _LARGEST = 1e8
 """Largest c; the problem is the minimum-norm one to eight digits by then."""
@@ -79,7 +86,8 @@ def solve_cagrad(
     Supports are exchanged in blocks until all signs are right. Should that cycle or meet
     dependent gradients, splitting steps for the quadratic program that the conditions are at a
     given μ show the support. Should that fail as well, μ is bracketed: ``||Σ y_i g_i||`` grows
-    with it. Every way the result is exact, not the limit of a descent.
+    with it. Two tasks have a closed form. Every way the result is exact, not the limit of a
+    descent.
 
     Args:
         gram: ``G_ij = g_i'g_j``, shape (K, K), symmetric up to rounding.
@@ -114,6 +122,17 @@ def solve_cagrad(
         )
     threshold = _STATIONARY * precision
     enough = max(tolerance, threshold)
+    if size == 2 and c >= _NOTHING:
+        pair = cagrad_between_two(matrix.ravel().tolist(), c, threshold)
+        if pair is not None and pair.gap <= min(tolerance, _EXACT):
+            return CAGradSolution(
+                np.array(pair.weights),
+                np.array(pair.correction),
+                pair.objective,
+                pair.gap,
+                0,
+                "converged",
+            )
     lengths = lengths_of(matrix)
     present = lengths > 0.0
     inner = matrix.sum(axis=1) / size
@@ -124,7 +143,7 @@ def solve_cagrad(
         return CAGradSolution(uniform, np.zeros(size), 0.0, 0.0, 0, "pareto_stationary")
     root = math.sqrt(mean_squared)
     radius = c * root
-    if c < 16.0 * EPSILON:  # rounding of g_0: nothing but the linear term is left
+    if c < _NOTHING:
         weights = np.zeros(size)
         weights[int(inner.argmin())] = 1.0
         return CAGradSolution(weights, np.zeros(size), float(inner.min()), 0.0, 0, "converged")
