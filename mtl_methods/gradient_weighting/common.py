@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,6 +79,12 @@ def unit_gram(gram: Array) -> tuple[Array, Array]:
     Returns:
         Norms, shape (K,), and cosines, shape (K, K); rows of zero gradients are zero.
     """
+    if len(gram) == 2:
+        first, product, _, second = gram.ravel().tolist()
+        one, two = math.sqrt(first), math.sqrt(second)
+        cosine = min(max(product / one / two, -1.0), 1.0) if one and two else 0.0
+        pair = ((float(one > 0.0), cosine), (cosine, float(two > 0.0)))
+        return np.array((one, two)), np.array(pair)
     norms = np.sqrt(gram.diagonal())
     safe = np.where(norms > 0.0, norms, 1.0)
     cosines: Array = np.minimum(np.maximum(gram / safe[:, None] / safe, -1.0), 1.0)

@@ -31,9 +31,10 @@ def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combi
     """
     count = len(gram)
     norms, cosines = unit_gram(gram)
-    values, vectors = np.linalg.eigh(cosines)
-    if values[0] > count * epsilon * values[-1]:
-        weights = (vectors / values) @ vectors.sum(axis=0) / norms
+    if count == 2 and 1.0 - abs(cosines.item(1)) > 4.0 * epsilon:
+        weights = 1.0 / norms  # C^-1 1 is along 1
+    elif (solved := _along_inverse(cosines, count * epsilon)) is not None:
+        weights = solved / norms
     else:
         largest = norms.max()
         inverse = pseudo_inverse(gram / largest**2, count * epsilon)
@@ -52,6 +53,15 @@ def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combi
         sentence = "the common projection is negative: the step raises all losses"
         decision.events.append(("negative_projection", sentence))
     return decision
+
+
+def _along_inverse(cosines: NDArray[np.float64], tolerance: float) -> NDArray[np.float64] | None:
+    """``C^-1 1``, shape (K,), or nothing where C is singular."""
+    values, vectors = np.linalg.eigh(cosines)
+    if not values[0] > tolerance * values[-1]:
+        return None
+    solved: NDArray[np.float64] = (vectors / values) @ vectors.sum(axis=0)
+    return solved
 
 
 class IMTLG(GramWeighting):

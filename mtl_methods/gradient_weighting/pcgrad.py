@@ -101,6 +101,8 @@ class PCGrad(KeepsZeroGradients):
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """One pass of projections, all tasks at once; step t visits each task's t-th other one."""
         count = len(gram)
+        if count == 2 and not self.self_visit:
+            return Combination(weights=self._between_two(gram))
         orders = self._orders(inputs)
         rows = np.arange(count)
         products = gram.copy()
@@ -119,3 +121,13 @@ class PCGrad(KeepsZeroGradients):
         parts[rows[:, None], orders] -= changes.T
         weights = parts.sum(axis=0)
         return Combination(weights=weights / count if self.reduction == "mean" else weights)
+
+    def _between_two(self, gram: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The weights of two tasks, which have one order, in plain numbers, shape (2,)."""
+        first, product, _, second = gram.ravel().tolist()
+        one = two = 1.0
+        if product < 0.0 and first > 0.0 and second > 0.0:
+            one -= product / (first + self.epsilon)
+            two -= product / (second + self.epsilon)
+        share = 0.5 if self.reduction == "mean" else 1.0
+        return np.array((share * one, share * two))

@@ -28,6 +28,7 @@ from mtl_methods.solvers._gram import (
     lengths_of,
     unit_gram,
 )
+from mtl_methods.solvers._two_tasks import alpha_fair_between_two
 from mtl_methods.solvers.min_norm import nearest_in_hull
 
 __all__ = ["AlphaFairSolution", "AlphaFairStatus", "solve_alpha_fair"]
@@ -97,7 +98,7 @@ def solve_alpha_fair(
     problems need, steps are halved until F falls along the curve or along the straight line, on
     which gradients that nearly cancel go on doing so. An iterate that is far too small is first
     brought to the least F on its ray, ``t v`` with ``t^(1+p) = v'σ / v'C v``: gradients that
-    nearly cancel ask for long weights.
+    nearly cancel ask for long weights. Two tasks leave one equation in ``log(v_2 / v_1)``.
 
     Whether a solution exists is decided by the minimum-norm point of the hull of the unit
     gradients, not by failing to converge: at once from the solution itself, which bounds that
@@ -169,6 +170,10 @@ def solve_alpha_fair(
             guesses.append(checked_vector(start, size, "start").copy())
             if least(guesses[0]) <= 0.0:
                 raise ConfigurationError("every entry of start must be positive")
+        if size == 2:
+            pair = _of_two(matrix, p, right, tolerance, max_iterations, precision)
+            if pair is not None:
+                return pair
         root = 1.0 / (1.0 + p)
         orthogonal = matrix.diagonal() ** -root
         guesses.append(orthogonal if c is None else orthogonal * right**root)
@@ -179,6 +184,28 @@ def solve_alpha_fair(
                     plain.weights, plain.residual, plain.iterations, "converged"
                 )
         return _with_guard(matrix, lengths, right, p, plain, tolerance, max_iterations, precision)
+
+
+def _of_two(
+    matrix: Vector,
+    p: float,
+    right: Vector,
+    tolerance: float,
+    max_iterations: int,
+    precision: float,
+) -> AlphaFairSolution | None:
+    """Return the solution for two tasks, or nothing where rounding may have a say in it."""
+    bounds = (right.item(0), right.item(1)) if right.ndim else (1.0, 1.0)
+    pair = alpha_fair_between_two(matrix.ravel().tolist(), p, bounds)
+    if (
+        pair is None
+        or not pair.residual <= tolerance
+        or not pair.distance > _STATIONARY * precision
+        or not EPSILON * pair.cancelled <= tolerance
+        or pair.iterations > max_iterations
+    ):
+        return None
+    return AlphaFairSolution(np.array(pair.weights), pair.residual, pair.iterations, "converged")
 
 
 def _with_guard(

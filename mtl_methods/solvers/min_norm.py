@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.solvers._gram import EPSILON, Vector, checked_gram, lengths_of, unit_gram
 from mtl_methods.solvers._nonnegative import minimise_nonnegative
+from mtl_methods.solvers._two_tasks import hull_of_two, nearest_between_two
 
 __all__ = ["MinNormSolution", "solve_min_norm"]
 
@@ -80,29 +81,14 @@ def nearest_in_hull(
         precision: Accuracy of C's entries.
     """
     if shares.shape[0] == 2:
-        return _nearest_of_two(cosines, shares)
+        pair = hull_of_two(cosines.item(0, 1), shares.item(0), shares.item(1))
+        return HullPoint(np.array(pair[0]), np.array(pair[1]), pair[2], 0)
     scaled = factor * shares
     matrix = cosines + scaled * scaled[:, None]
     solution = minimise_nonnegative(matrix, scaled, precision=precision)
     point = solution.point / float(shares @ solution.point)
     products = cosines @ point
     return HullPoint(point, products, max(float(point @ products), 0.0), solution.iterations)
-
-
-def _nearest_of_two(cosines: Vector, shares: Vector) -> HullPoint:
-    """The same for two vectors: y along ``C⁻¹ shares``, or along one where that leaves the orthant.
-
-    ``C⁻¹ shares`` is ``(s_1 - c s_2, s_2 - c s_1)`` over ``1 - c²``, which does not turn it.
-    """
-    cosine, first, second = cosines.item(0, 1), shares.item(0), shares.item(1)
-    left, right = max(first - cosine * second, 0.0), max(second - cosine * first, 0.0)
-    if left + right == 0.0:  # the same vector twice
-        left = 1.0
-    length = left * first + right * second
-    left, right = left / length, right / length
-    products = left + cosine * right, cosine * left + right
-    squared = left * products[0] + right * products[1]
-    return HullPoint(np.array((left, right)), np.array(products), max(squared, 0.0), 1)
 
 
 def solve_min_norm(
@@ -141,6 +127,13 @@ def solve_min_norm(
         raise ConfigurationError(f"precision must lie in (0, 0.01), but is {precision}")
     size = matrix.shape[0]
     tolerance = max(tolerance, _ROUNDED * precision)
+    if size == 2:
+        pair = nearest_between_two(matrix.ravel().tolist())
+        if pair is not None and pair.residual <= tolerance:
+            weights = np.array(pair.weights)
+            return MinNormSolution(
+                weights, pair.norm, pair.relative_norm, pair.residual, 0, "converged"
+            )
     lengths = lengths_of(matrix)
     shortest = float(lengths.min())
     if shortest == 0.0:

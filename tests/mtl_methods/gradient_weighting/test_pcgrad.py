@@ -19,6 +19,20 @@ def test_two_conflicting_gradients():
     assert mean.written.tolist() == pytest.approx([0.25, 0.75])
 
 
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+@pytest.mark.parametrize("second", [[-3.0, 1.0], [3.0, 1.0], [-2.0, 0.0], [0.0, 0.0]])
+def test_two_tasks_are_as_beside_a_third_without_gradient(reduction, epsilon, second):
+    """Two tasks have formulas of their own, three do not."""
+    gradients = [[1.0, 0.0], second]
+    method = make_method("pcgrad", reduction=reduction, epsilon=epsilon)
+    alone = gradient_step(method, gradients).weights
+    method = make_method("pcgrad", reduction=reduction, epsilon=epsilon)
+    beside = gradient_step(method, [*gradients, [0.0, 0.0]]).weights
+    count = {"sum": 1.0, "mean": 3.0 / 2.0}[reduction]
+    assert alone.tolist() == pytest.approx((count * beside[:2]).tolist())
+
+
 def test_agreeing_gradients_are_summed():
     outcome = gradient_step(make_method("pcgrad"), [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
     assert outcome.weights.tolist() == [1.0, 1.0, 1.0]

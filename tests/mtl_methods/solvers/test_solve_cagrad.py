@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from reference import gradients_of, load_cases
 
 from mtl_methods.errors import ConfigurationError, SolverError
-from mtl_methods.solvers import cagrad
 from mtl_methods.solvers.cagrad import solve_cagrad
 from mtl_methods.solvers.min_norm import solve_min_norm
 
@@ -79,30 +78,6 @@ def test_order_and_scale(rows, c):
     np.testing.assert_allclose(other.weights, solution.weights[order], atol=1e-7)
     np.testing.assert_allclose(
         other.correction, solution.correction[order], atol=1e-7 * solution.correction.max()
-    )
-
-
-@given(
-    st.floats(-0.999, 0.999),
-    st.tuples(st.floats(-5.0, 5.0), st.floats(-5.0, 5.0)),
-    st.floats(0.01, 100.0),
-)
-@quick(300)
-def test_two_tasks_have_a_closed_form(cosine, decades, c):
-    rows = np.array([[1.0, 0.0], [cosine, math.sqrt(1.0 - cosine * cosine)]])
-    rows *= 10.0 ** np.array(decades)[:, None]
-    closed = solve_cagrad(gram_of(rows), c)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cagrad, "cagrad_between_two", lambda *args: None)
-        general = solve_cagrad(gram_of(rows), c)
-    assert_optimal(rows, closed, c)
-    assert closed.status == general.status
-    assert closed.objective == pytest.approx(general.objective, rel=1e-9)
-    sizes = np.linalg.norm(rows, axis=1)
-    np.testing.assert_allclose(
-        closed.correction * sizes,
-        general.correction * sizes,
-        atol=1e-8 * float(general.correction @ sizes),
     )
 
 

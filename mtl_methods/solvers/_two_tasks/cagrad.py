@@ -1,8 +1,4 @@
-"""Solutions for two task gradients, in plain numbers.
-
-Beside a step's products, arrays of two numbers cost far more than the numbers: every function that
-they call has left the processor's caches.
-"""
+"""CAGrad's dual problem for two task gradients."""
 
 from __future__ import annotations
 
@@ -10,10 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["CAGradPair", "cagrad_between_two", "project_between_two"]
-
-_COSINE = 2.0
-"""What no cosine of two gradients reaches, however it was rounded."""
+__all__ = ["CAGradPair", "cagrad_between_two"]
 
 _SINE = 1e-6
 """Squared sine of the angle between gradients below which rounding tells."""
@@ -35,54 +28,6 @@ class CAGradPair(NamedTuple):
     correction: _Pair
     objective: float
     gap: float
-
-
-def project_between_two(
-    gram: Iterable[float], lower: Iterable[Iterable[float]]
-) -> tuple[list[_Pair], float] | None:
-    """Minimise ``v'G v`` over ``v >= u`` for two gradients where at most one of them conflicts.
-
-    Args:
-        gram: G, row by row, 4 numbers.
-        lower: u, several of 2 numbers.
-
-    Returns:
-        v, one for each u, and the largest residual as
-        :class:`~mtl_methods.solvers.cone_projection.ConeProjectionSolution` measures it. Nothing
-        where a gradient is zero, a number overflows, or both entries of a v would be above those
-        of u, which takes a negative u.
-    """
-    first, product, _, second = gram
-    if not (first > 0.0 and second > 0.0):
-        return None
-    one, two = math.sqrt(first), math.sqrt(second)
-    cosine = product / one / two
-    if not abs(cosine) < _COSINE:
-        return None
-    found: list[_Pair] = []
-    worst = 0.0
-    for u, w in lower:
-        a, b = u * one, w * two
-        along, beside = -(a + cosine * b), -(b + cosine * a)  # -H u
-        x = y = 0.0
-        if along > 0.0 and cosine * along >= beside:
-            x = along
-        elif beside > 0.0 and cosine * beside >= along:
-            y = beside
-        elif along > 0.0 or beside > 0.0:
-            return None
-        total = abs(a) + abs(b) + x + y
-        if not total < math.inf:
-            return None
-        if total:
-            left, right = (a + x) + cosine * (b + y), (b + y) + cosine * (a + x)
-            worst = max(
-                worst,
-                abs(left) / total if x else -left / total,
-                abs(right) / total if y else -right / total,
-            )
-        found.append((u + x / one, w + y / two))
-    return found, worst
 
 
 def cagrad_between_two(gram: Iterable[float], c: float, threshold: float) -> CAGradPair | None:
