@@ -134,7 +134,7 @@ def test_the_same_task_twice_is_treated_alike():
 
 
 @pytest.mark.parametrize(
-    ("cosine", "length", "p"), [(-0.79, 19.5, 7.15), (-0.941, 0.001, 0.152), (-0.52, 5819.0, 0.131)]
+    ("cosine", "length", "p"), [(-0.9, 3.0, 2.0), (-0.941, 0.001, 0.152), (-0.52, 5819.0, 0.131)]
 )
 def test_steps_beyond_the_range_of_ratios_are_halved(cosine, length, p):
     gram = [1.0, cosine * length, cosine * length, length**2]
