@@ -90,6 +90,10 @@ class FactoredGradients:
             gram = self._gram(wide=False)
             if not has_kept_digits(gram):
                 gram = self._gram(wide=True)
+                # What is summed up to a gradient may cancel: rounding leaves a square below zero.
+                vanished = gram.diagonal() < 0.0
+                gram[vanished] = 0.0
+                gram[:, vanished] = 0.0
         return gram
 
     def write_weighted(self, weights: NDArray[np.float64]) -> None:

@@ -101,7 +101,7 @@ class PCGrad(KeepsZeroGradients):
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """One pass of projections, all tasks at once; step t visits each task's t-th other one."""
         count = len(gram)
-        if count == 2 and not self.self_visit:
+        if len(self.tasks) == count == 2 and not self.self_visit:
             return Combination(weights=self._between_two(gram))
         orders = self._orders(inputs)
         rows = np.arange(count)

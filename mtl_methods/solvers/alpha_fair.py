@@ -128,7 +128,8 @@ def solve_alpha_fair(
             ``||g_i|| ||g_j||``): float32 gradients give about 1e-7. A combination of unit
             gradients whose squared norm is at most 8 times this counts as zero.
         start: Positive first guess of w, shape (K,), for instance the last step's weights. One
-            from which the first steps do not arrive is left aside; they are not counted then.
+            from which the first steps do not arrive is left aside; they are not counted then. Two
+            tasks hardly need one.
 
     Returns:
         The weights, their residual and the status.

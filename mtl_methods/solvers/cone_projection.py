@@ -27,7 +27,8 @@ class ConeProjectionSolution:
     Attributes:
         weights: v >= u, such that ``Σ v_i g_i`` is the projection, shape of u.
         residual: Largest violation of ``(G v)_i >= 0`` and of ``(G v)_i = 0`` where
-            ``v_i > u_i``, relative to ``||g_i|| Σ_j |v_j| ||g_j||``; never negative.
+            ``v_i > u_i``, relative to ``||g_i|| Σ_j (|u_j| + v_j - u_j) ||g_j||``; never
+            negative.
         iterations: Linear systems solved.
         status: ``"converged"`` when the residual is within the tolerance or 8 times the precision,
             else ``"inaccurate"``.
@@ -50,7 +51,7 @@ def solve_cone_projection(
 
     ``Σ v_i g_i`` is then the vector nearest to ``Σ u_i g_i`` among those that conflict with no
     task gradient, ``{d : g_i'd >= 0 for all i}``. Solved by active sets on the matrix of cosines;
-    two tasks of which at most one is raised have a closed form, which takes no system.
+    two tasks have a closed form, which takes no system.
     DualProj projects one combination, u = 1/K; UPGrad projects every task gradient by itself
     (the rows of diag(u)) and adds the results up.
 

@@ -16,8 +16,8 @@ _LENGTHS = 1e-60, 1e60
 _POWERS = 0.1, 10.0
 """Exponents of which the same is true."""
 
-_OPPOSED = -0.999
-"""Cosine below which sums cancel."""
+_OPPOSED, _PARALLEL = -0.999, 1.01
+"""Cosines below which sums cancel, and above which there are none, however they were rounded."""
 
 _LONGEST = 600.0
 """Largest exponent that is taken of e."""
@@ -37,7 +37,7 @@ class AlphaFairPair(NamedTuple):
         residual: ``max_i |(G w)_i w_i^p / c_i - 1|``.
         distance: Lower bound of the squared distance of the unit gradients' hull from 0.
         cancelled: ``max_i Σ_j |G_ij| w_j / (G w)_i``.
-        iterations: Newton steps.
+        iterations: Steps.
     """
 
     weights: _Pair
@@ -56,7 +56,8 @@ def alpha_fair_between_two(gram: Iterable[float], p: float, right: _Pair) -> Alp
 
         ``log((1 + ρ e^t) / (ρ + e^t)) - p t = log(κ_1 / κ_2)``,
 
-    whose left side falls with t. Newton's method, from the solution for ρ = 0.
+    whose left side falls with t. Newton's method from the solution for ρ = 0, halving the interval
+    where a step leaves it.
 
     Args:
         gram: G, row by row, 4 numbers.
@@ -76,7 +77,7 @@ def alpha_fair_between_two(gram: Iterable[float], p: float, right: _Pair) -> Alp
         return None
     one, two = math.sqrt(first), math.sqrt(second)
     cosine = product / one / two
-    if not _OPPOSED < cosine < 2.0:
+    if not _OPPOSED < cosine < _PARALLEL:
         return None
     scale_one = math.log(right[0]) + (p - 1.0) * math.log(one)
     scale_two = math.log(right[1]) + (p - 1.0) * math.log(two)

@@ -81,7 +81,7 @@ def cagrad_between_two(gram: Iterable[float], c: float, threshold: float) -> CAG
     unit = (1.0 + c) * math.sqrt(mean)
     left = (objective - one - share * along) / lengths[0] / unit
     right = (objective - two - share * beside) / lengths[1] / unit
-    if not left + right < math.inf:
+    if not (left + right < math.inf and share < math.inf):
         return None
     correction = share * weights[0], share * weights[1]
     return CAGradPair(weights, correction, objective, max(left, right, 0.0))

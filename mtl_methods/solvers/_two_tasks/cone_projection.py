@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 __all__ = ["project_between_two"]
 
-_COSINE = 2.0
+_COSINE = 1.01
 """What no cosine of two gradients reaches, however it was rounded."""
 
 _Pair = tuple[float, float]
@@ -16,7 +16,7 @@ _Pair = tuple[float, float]
 def project_between_two(
     gram: Iterable[float], lower: Iterable[Iterable[float]]
 ) -> tuple[list[_Pair], float] | None:
-    """Minimise ``v'G v`` over ``v >= u`` for two gradients where at most one of them conflicts.
+    """Minimise ``v'G v`` over ``v >= u`` for two gradients: supports are tried one by one.
 
     Args:
         gram: G, row by row, 4 numbers.
@@ -25,8 +25,7 @@ def project_between_two(
     Returns:
         v, one for each u, and the largest residual as
         :class:`~mtl_methods.solvers.cone_projection.ConeProjectionSolution` measures it. Nothing
-        where a gradient is zero, a number overflows, or both entries of a v would be above those
-        of u, which takes a negative u.
+        where a gradient is zero, a number overflows, or the matrix is no Gram matrix.
     """
     first, product, _, second = gram
     if not (first > 0.0 and second > 0.0):
@@ -35,6 +34,7 @@ def project_between_two(
     cosine = product / one / two
     if not abs(cosine) < _COSINE:
         return None
+    cosine = min(max(cosine, -1.0), 1.0)  # beyond it is rounding
     found: list[_Pair] = []
     worst = 0.0
     for u, w in lower:
@@ -46,7 +46,9 @@ def project_between_two(
         elif beside > 0.0 and cosine * beside >= along:
             y = beside
         elif along > 0.0 or beside > 0.0:
-            return None
+            if not (a < 0.0 and b < 0.0):
+                return None
+            x, y = -a, -b  # v is 0
         total = abs(a) + abs(b) + x + y
         if not total < math.inf:
             return None
@@ -57,5 +59,8 @@ def project_between_two(
                 abs(left) / total if x else -left / total,
                 abs(right) / total if y else -right / total,
             )
-        found.append((u + x / one, w + y / two))
+        pair = u + x / one, w + y / two
+        if not abs(pair[0]) + abs(pair[1]) < math.inf:
+            return None
+        found.append(pair)
     return found, worst

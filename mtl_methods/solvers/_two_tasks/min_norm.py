@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 __all__ = ["MinNormPair", "hull_of_two", "nearest_between_two"]
 
+_COSINE = 1.01
+"""What no cosine of two gradients reaches, however it was rounded."""
+
 _Pair = tuple[float, float]
 
 
@@ -58,18 +61,18 @@ def nearest_between_two(gram: Iterable[float]) -> MinNormPair | None:
         gram: G, row by row, 4 numbers.
 
     Returns:
-        The solution, to be judged by its residual. Nothing where a gradient is zero or a number
-        overflows.
+        The solution, to be judged by its residual. Nothing where a gradient is zero, a number
+        overflows, or the matrix is no Gram matrix.
     """
     first, product, _, second = gram
     if not (first > 0.0 and second > 0.0):
         return None
     one, two = math.sqrt(first), math.sqrt(second)
-    shortest = min(one, two)
+    cosine, shortest = product / one / two, min(one, two)
     shares = shortest / one, shortest / two
-    if not (shares[0] > 0.0 and shares[1] > 0.0):
+    if not (shares[0] > 0.0 and shares[1] > 0.0 and abs(cosine) < _COSINE):
         return None
-    point, products, squared = hull_of_two(product / one / two, *shares)
+    point, products, squared = hull_of_two(cosine, *shares)
     total = point[0] + point[1]
     excess = [
         (squared * share - along) / (1.0 + total * share) / total

@@ -140,6 +140,23 @@ def test_task_without_gradient():
     assert_same(*written)
 
 
+@pytest.mark.parametrize("name", ["edm", "gradvac", "imtl_g", "config"])
+@pytest.mark.parametrize("seed", range(12))
+def test_sample_gradients_that_cancel(name, seed):
+    """The square of a gradient that is nothing but rounding may come out below zero."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(8, 4, dtype=torch.float64, generator=generator)
+    inputs = inputs @ torch.randn(4, 512, dtype=torch.float64, generator=generator)
+    directions = torch.linalg.svd(inputs)[0][:, 4:]  # orthogonal to all columns of the inputs
+    weights = directions @ torch.randn(4, 512, dtype=torch.float64, generator=generator)
+    layer = nn.Linear(512, 512, bias=False, dtype=torch.float64)
+    outputs = layer(inputs)
+    method = make_method(name, gram_path="exact")
+    method.backward({"a": (outputs * weights).sum(), "b": outputs.square().sum()}, [layer.weight])
+    assert method.last_step.gram.diagonal().min() >= 0.0
+    assert layer.weight.grad.isfinite().all()
+
+
 def test_one_task_takes_the_plain_path():
     stage = Stage(count=1)
     method = make_method("fairgrad", gram_path="exact")

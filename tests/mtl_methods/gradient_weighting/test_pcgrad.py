@@ -59,6 +59,19 @@ def test_orders_follow_the_methods_own_seed(name):
     assert torch.equal(torch.get_rng_state(), after_setup)  # steps draw nothing from torch
 
 
+@pytest.mark.parametrize("name", ["pcgrad", "gradvac"])
+def test_orders_do_not_depend_on_tasks_that_were_missing_before(name):
+    def last_of(steps):
+        method = make_method(name)
+        method.setup([f"task_{k}" for k in range(3)])
+        method.seed(5)
+        for count in steps:
+            gradient_step(method, THREE[:count])
+        return method.generator.get_state().tolist()
+
+    assert last_of([3, 3]) == last_of([2, 3]) == last_of([1, 3])
+
+
 def test_each_task_is_projected_in_its_own_order():
     """With one order for all, as a literal loop over lists does it, against the vectorised one."""
     orders = [[2, 1], [0, 2], [1, 0]]

@@ -104,12 +104,11 @@ def test_two_tasks_are_as_beside_a_third_that_is_orthogonal(cosine, lengths, low
         assert np.abs(slopes[weights > bound + 1e-9]).max(initial=0.0) <= 1e-9
 
 
-def test_two_tasks_need_no_system_unless_both_are_raised():
+def test_two_tasks_need_no_system():
     gram = np.array([[4.0, -1.0], [-1.0, 1.0]])
-    for lower in ([1.0, 0.0], [0.0, 1.0], [0.2, 0.3], [-1.0, 3.0]):
+    for lower in ([1.0, 0.0], [0.0, 1.0], [0.2, 0.3], [-1.0, 3.0], [-1.0, -1.0]):
         assert solve_cone_projection(gram, lower).iterations == 0
     both = solve_cone_projection(gram, [-1.0, -1.0])
-    assert both.iterations > 0
     np.testing.assert_allclose(both.weights, 0.0, atol=1e-15)
 
 

@@ -14,7 +14,6 @@ GENERAL = {
     alpha_fair: "alpha_fair_between_two",
     cagrad: "cagrad_between_two",
     cone_projection: "project_between_two",
-    min_norm: "nearest_between_two",
 }
 
 
@@ -68,14 +67,19 @@ def test_cagrad(rows, c):
 @given(pairs(1.0, 6.0))
 @quick(300)
 def test_min_norm(rows):
-    closed, general = both_ways(min_norm, lambda: min_norm.solve_min_norm(gram_of(rows)))
-    found = closed.weights @ rows
-    # Two gradients that agree have many shortest combinations only where their lengths are one.
-    size = float(closed.weights @ np.linalg.norm(rows, axis=1))
-    np.testing.assert_allclose(found, general.weights @ rows, atol=1e-7 * size)
-    assert closed.norm == pytest.approx(np.linalg.norm(found), abs=1e-7 * size)
-    assert closed.relative_norm == pytest.approx(closed.norm / size, abs=1e-7)
-    assert closed.residual <= 1e-10
+    """Shortest exactly if no gradient's product with it is below its square."""
+    solution = min_norm.solve_min_norm(gram_of(rows))
+    sizes = np.linalg.norm(rows, axis=1)
+    weights = solution.weights
+    assert solution.iterations == 0
+    assert weights.min() >= 0.0
+    assert weights.sum() == pytest.approx(1.0, abs=1e-14)
+    shortest, size = weights @ rows, float(weights @ sizes)
+    excess = (shortest @ shortest - rows @ shortest) / ((sizes + size) * size)
+    assert excess.max() <= 1e-10
+    assert solution.residual == pytest.approx(max(excess.max(), 0.0), abs=1e-14)
+    assert solution.norm == pytest.approx(np.linalg.norm(shortest), abs=1e-7 * size)
+    assert solution.relative_norm == pytest.approx(solution.norm / size, abs=1e-7)
 
 
 @given(
@@ -122,10 +126,11 @@ def test_alpha_one_is_equal_shares():
 
 
 def test_start_and_steps_are_checked_for_two_tasks_as_well():
-    with pytest.raises(alpha_fair.ConfigurationError, match="start must be positive"):
-        alpha_fair.solve_alpha_fair(np.eye(2), 1.0, start=[1.0, -1.0])
     gram = np.array([[1.0, 0.5], [0.5, 100.0]])
-    assert alpha_fair.solve_alpha_fair(gram, 0.5, max_iterations=1).iterations <= 1
+    with pytest.raises(alpha_fair.ConfigurationError, match="start must be positive"):
+        alpha_fair.solve_alpha_fair(gram, 1.0, start=[1.0, -1.0])
+    assert alpha_fair.solve_alpha_fair(gram, 0.5).iterations > 2
+    assert alpha_fair.solve_alpha_fair(gram, 0.5, max_iterations=1).iterations == 1
 
 
 def test_the_same_task_twice_is_treated_alike():
@@ -159,3 +164,34 @@ def test_precision_decides_what_is_stationary():
     gram = np.array([[1.0, -0.98], [-0.98, 1.0]])
     assert alpha_fair.solve_alpha_fair(gram, 1.0).status == "converged"
     assert alpha_fair.solve_alpha_fair(gram, 1.0, precision=5e-3).status == "pareto_stationary"
+
+
+@pytest.mark.parametrize("p", [0.25, 0.5])
+def test_a_cosine_above_one_is_left_to_the_others(p):
+    """No Gram matrix has one, but none of the checks before says so."""
+    cosine = (1.0 + p) / (1.0 - p)  # where the derivative is 0
+    gram = np.array([[1.0, cosine], [cosine, 1.0]])
+    assert alpha_fair.solve_alpha_fair(gram, p).residual <= 1e-10
+
+
+def test_rounded_opposing_gradients_in_coarse_precision():
+    """The cosine is below -1 by rounding; one row of bounds does not change the others' result."""
+    gram = np.array(
+        [[5943.16650390625, -3.781355142593384], [-3.781355142593384, 0.0024058970157057047]]
+    )
+    lower = np.array([[-0.14, 0.83], [-1.43, 2.04], [-0.81, -0.77], [1.0, 0.0]])
+    together = cone_projection.solve_cone_projection(gram, lower, precision=7.8e-3)
+    assert together.residual <= 1e-12
+    assert (together.weights >= lower).all()
+    for bounds, weights in zip(lower, together.weights, strict=True):
+        alone = cone_projection.solve_cone_projection(gram, bounds, precision=7.8e-3)
+        np.testing.assert_array_equal(alone.weights, weights)
+
+
+def test_numbers_out_of_range_are_no_solution():
+    tiny = 5e-324
+    assert cagrad.cagrad_between_two([tiny, tiny, tiny, 1e300], 0.5, 1e-15) is None
+    gram = [tiny, -2.2e-262, -2.2e-262, 1e-200]
+    assert cone_projection.project_between_two(gram, [(0.0, 1e300)]) is None
+    assert alpha_fair.alpha_fair_between_two([1e-130, 0.0, 0.0, 1.0], 1.0, (1.0, 1.0)) is None
+    assert min_norm.nearest_between_two([1e-308, -0.9995, -0.9995, 1e-308]) is None
