@@ -18,6 +18,7 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.number_range import beyond_range, limits
+from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
@@ -175,7 +176,7 @@ class GradientWeighting(Method):
         else:
             scales = coefficients
             self.last_step.loss_scales = scales
-            gram = raw_gram * np.outer(scales, scales)
+            gram = raw_gram * (scales[:, None] * scales)
             matrix = raw
             if self.needs_rows:
                 factors = torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)
@@ -191,7 +192,8 @@ class GradientWeighting(Method):
         effective = None if decision.weights is None else decision.weights * scales
         if effective is not None:
             self._check_range(effective, raw.dtype, inputs.tasks)
-            self.last_step.weights = torch.from_numpy(effective).to(raw.device, raw.dtype)
+            device = None if raw.is_cpu else raw.device
+            self.last_step.weights = TaskNumbers(effective, raw.dtype, device)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
         same = decision.weights if decision.head_weights is None else decision.head_weights

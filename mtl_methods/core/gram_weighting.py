@@ -8,13 +8,13 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination, GradientWeighting
 from mtl_methods.core.method import StepInputs
+from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways
 from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
@@ -187,11 +187,7 @@ class GramWeighting(GradientWeighting):
         backward_two_ways(
             inputs.losses, factors[0], factors[1], inputs.shared, inputs.heads, inputs.joined
         )
-        first = inputs.losses[0]
-        dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
-        self.last_step.weights = torch.as_tensor(
-            shared_heads[:, 0], dtype=dtype, device=first.device
-        )
+        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], shared_heads[:, 0])
 
 
 def _subset(inputs: StepInputs, present: NDArray[np.int64]) -> StepInputs:

@@ -64,8 +64,9 @@ def checked_inputs(
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
-    # Many losses are read as one vector, a few by themselves: not every method needs the vector.
-    joined = joined_losses(terms) if len(terms) > _FEW else None
+    # Many losses are read as one vector, a few only for the methods that differentiate it anyway.
+    one_vector = method.family == "loss" or len(terms) > _FEW
+    joined = joined_losses(terms) if one_vector else None
     numbers = loss_numbers(method.name, tasks, terms, joined)
     if not any(loss.requires_grad for loss in terms):
         raise TaskError(f"{method.name}: no loss has a graph to differentiate")
@@ -179,7 +180,7 @@ def loss_numbers(
     """
     if joined is None:
         _check_scalars(name, tasks, terms)
-        if any(loss.device.type != "cpu" for loss in terms):
+        if not all(loss.is_cpu for loss in terms):
             joined = joined_losses(terms)  # one transfer instead of K
     numbers = [loss.item() for loss in terms] if joined is None else joined.tolist()
     if not all(map(math.isfinite, numbers)):

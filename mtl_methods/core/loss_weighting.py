@@ -14,6 +14,7 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, StepInputs
 from mtl_methods.core.number_range import beyond_range
+from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.writing import accumulate, backward_two_ways, without_autocast
 from mtl_methods.errors import TaskError
 
@@ -87,10 +88,7 @@ class LossWeighting(Method):
                 units = [scale * inputs.grad_scale for scale in scales]
             self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
-        first = inputs.losses[0]
-        self.last_step.weights = torch.tensor(
-            coefficients, dtype=_weight_dtype(first.dtype), device=first.device
-        )
+        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], coefficients)
         factors = [c * inputs.grad_scale for c in coefficients]
         backward_two_ways(
             inputs.losses,
@@ -134,7 +132,3 @@ class ObjectiveWeighting(LossWeighting):
         coefficients = gradients[0]
         assert coefficients is not None
         return coefficients.to("cpu", torch.float64)
-
-
-def _weight_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32

@@ -42,7 +42,8 @@ def add_own_gradient(own: nn.Parameter, inputs: StepInputs, gradient: Sequence[f
         for k, slope in zip(_rows(inputs), gradient, strict=True):
             everything[k] = slope
         gradient = everything
-    told = torch.tensor(gradient, dtype=own.dtype, device=own.device)
+    device = None if own.is_cpu else own.device
+    told = torch.tensor(gradient, dtype=own.dtype, device=device)
     accumulate([own], [told], inputs.grad_scale, owned=True)
 
 

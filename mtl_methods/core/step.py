@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtl_methods.core.writing import joined_losses
 
-__all__ = ["Family", "Need", "StepInputs", "StepRecord"]
+__all__ = ["Family", "Need", "StepInputs", "StepRecord", "TaskNumbers"]
 
 Family = Literal["loss", "gradient", "composed", "bilevel"]
 
@@ -36,6 +36,52 @@ class Need(enum.Enum):
     OWN_PARAMETERS = "own trainable parameters in the optimiser"
 
 
+class TaskNumbers(NamedTuple):
+    """One number per task, to become a tensor once somebody reads it.
+
+    Attributes:
+        numbers: K numbers.
+        dtype: float64, or float32.
+        device: Where the tensor is to live; ``None`` for the CPU.
+    """
+
+    numbers: Sequence[float] | NDArray[np.float64]
+    dtype: torch.dtype
+    device: torch.device | None
+
+    @classmethod
+    def beside(cls, loss: Tensor, numbers: Sequence[float] | NDArray[np.float64]) -> TaskNumbers:
+        """Numbers on a loss's device, in its type, or float32 where that is narrower."""
+        dtype = torch.float64 if loss.dtype == torch.float64 else torch.float32
+        return cls(numbers, dtype, None if loss.is_cpu else loss.device)
+
+    def tensor(self) -> Tensor:
+        """Shape (K,)."""
+        return torch.tensor(self.numbers, dtype=self.dtype, device=self.device)
+
+
+class _TensorOnceRead:
+    """A field that takes :class:`TaskNumbers` for a tensor, and makes it when it is read.
+
+    A step of a small model is done in the time of a few dozen calls of PyTorch, and most steps'
+    weights are never looked at.
+    """
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, record: object | None, owner: type | None = None) -> Tensor | None:
+        if record is None:
+            return None  # the default of the dataclass
+        value: Tensor | TaskNumbers | None = vars(record)[self._name]
+        if isinstance(value, TaskNumbers):
+            value = vars(record)[self._name] = value.tensor()
+        return value
+
+    def __set__(self, record: object, value: Tensor | TaskNumbers | None) -> None:
+        vars(record)[self._name] = value
+
+
 @dataclass
 class StepRecord:
     """What happened in one step, for logs.
@@ -43,7 +89,8 @@ class StepRecord:
     Attributes:
         tasks: The tasks of the step, in the order of its losses; length K.
         weights: Effective weights, shape (K,): the coefficient of each raw task gradient in the
-            shared update; ``None`` where the method has none by nature.
+            shared update; ``None`` where the method has none by nature. May be set as
+            :class:`TaskNumbers`.
         loss_scales: Coefficients of the losses before their gradients are combined (loss
             weighting of a composition, derivative of a transform), shape (K,), float64: what heads
             of weight "unit" get; ``None`` for 1.
@@ -56,7 +103,7 @@ class StepRecord:
     """
 
     tasks: tuple[str, ...] = ()
-    weights: Tensor | None = None
+    weights: _TensorOnceRead = _TensorOnceRead()
     loss_scales: NDArray[np.float64] | None = None
     gram: NDArray[np.float64] | None = None
     residual: float | None = None

@@ -159,18 +159,20 @@ def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
     first = terms[0]
     if not isinstance(first, Tensor) or first.is_complex():
         return None
-    dtype, device = first.dtype, first.device
+    dtype, on_cpu = first.dtype, first.is_cpu
     for loss in terms:
         if (
             not isinstance(loss, Tensor)
             or loss.dim()
             or loss.dtype != dtype
-            or loss.device != device
+            or loss.is_cpu != on_cpu
+            or not (on_cpu or loss.device == first.device)
         ):
             return None
-    if torch.is_grad_enabled() and not torch.is_autocast_enabled(device.type):
+    kind = "cpu" if on_cpu else first.device.type
+    if torch.is_grad_enabled() and not torch.is_autocast_enabled(kind):
         return torch.stack(tuple(terms))
-    with torch.enable_grad(), without_autocast(device.type):
+    with torch.enable_grad(), without_autocast(kind):
         return torch.stack(tuple(terms))
 
 
@@ -194,7 +196,8 @@ def one_root(
     if joined is not None:
         if all(coefficient == 1.0 for coefficient in coefficients):
             return [joined], [torch.ones_like(joined)]
-        return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=joined.device)]
+        device = None if joined.is_cpu else joined.device
+        return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=device)]
     return losses, [
         filled_like(loss, coefficient)
         for loss, coefficient in zip(losses, coefficients, strict=True)

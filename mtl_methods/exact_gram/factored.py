@@ -203,7 +203,9 @@ class FactoredGradients:
                 continue
             if gradient.layout is not torch.strided:
                 gradient = gradient.to_dense()
-            gradients.append(gradient if batched else gradient.unsqueeze(0).detach())
+            if gradient.requires_grad:
+                gradient = gradient.detach()
+            gradients.append(gradient if batched else gradient.unsqueeze(0))
         for factor, places in zip(self._factors, self._places, strict=True):
             factor.collect(first, [gradients[place] for place in places])
 

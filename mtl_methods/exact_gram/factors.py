@@ -73,7 +73,9 @@ class Factor(ABC):
     def _keep(self, part: int, first: int, chunk: Tensor) -> None:
         """Keeps a chunk (c, ...) of tasks: of few tasks by itself, of many in one buffer."""
         if self.tasks <= _FEW or chunk.shape[0] == self.tasks:
-            self._kept.setdefault(part, []).append(chunk.to(self.dtype).contiguous())
+            if chunk.dtype != self.dtype:
+                chunk = chunk.to(self.dtype)
+            self._kept.setdefault(part, []).append(chunk.contiguous())
             return
         if part not in self._kept:
             key = (id(self.parameter), part)

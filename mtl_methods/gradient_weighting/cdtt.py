@@ -102,17 +102,48 @@ class CDTT(SeesWeightedLosses, KeepsZeroGradients):
         tensions = self._tensions(np.sqrt(gram.diagonal()), inputs)
         assert decision.weights is not None
         centre = decision.weights
-        if not centre.any() or not tensions.any():
+        if not centre.any() or not any(tensions.tolist()):
             return decision
-        ways = np.eye(len(gram)) - centre
-        lengths = np.sqrt(np.maximum(((ways @ gram) * ways).sum(axis=1), 0.0))
-        pulled = lengths > math.sqrt(self.precision * gram.diagonal().max())
-        pulls = np.where(pulled, tensions / np.where(pulled, lengths, 1.0), 0.0)
-        weights = centre + pulls @ ways
+        least = math.sqrt(self.precision * max(gram.diagonal().tolist()))
+        find_pull = _pull_between_two if len(gram) == 2 else _pull
+        weights = centre + find_pull(centre, gram, tensions, least)
         if self.angle_correction:
             weights = _without_conflict(weights, gram)
         decision.weights = weights
         return decision
+
+
+def _pull(centre: Array, gram: Array, tensions: Array, least: float) -> Array:
+    """Weights of ``sum_k c_k (g_k - d) / |g_k - d|``, without the tasks whose g_k is at d.
+
+    Args:
+        centre: Weights of the direction d, shape (K,).
+        gram: Gram matrix, shape (K, K).
+        tensions: The c_k, shape (K,).
+        least: Lengths ``|g_k - d|`` up to this are rounding.
+
+    Returns:
+        Shape (K,).
+    """
+    ways = np.eye(len(gram)) - centre
+    lengths = np.sqrt(np.maximum(((ways @ gram) * ways).sum(axis=1), 0.0))
+    pulled = lengths > least
+    pulls: Array = np.where(pulled, tensions / np.where(pulled, lengths, 1.0), 0.0)
+    return pulls @ ways
+
+
+def _pull_between_two(centre: Array, gram: Array, tensions: Array, least: float) -> Array:
+    """The same for two tasks: d lies between the gradients, and each pulls along their line."""
+    one, product, _, two = gram.ravel().tolist()
+    apart = math.sqrt(max(one - 2.0 * product + two, 0.0))
+    of_one, of_two = centre.tolist()
+    first, second = tensions.tolist()
+    pull = 0.0
+    if of_two * apart > least:
+        pull += first / apart
+    if of_one * apart > least:
+        pull -= second / apart
+    return np.array((pull, -pull))
 
 
 def _without_conflict(weights: Array, gram: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -39,15 +40,16 @@ def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combi
         largest = norms.max()
         inverse = pseudo_inverse(gram / largest**2, count * epsilon)
         weights = inverse @ (norms / largest)
-    total = float(weights.sum())
-    if abs(total) <= 1e-9 * float(np.abs(weights).sum()) or not weights.any():
+    numbers = weights.tolist()
+    total = math.fsum(numbers)
+    if abs(total) <= 1e-9 * math.fsum(map(abs, numbers)):
         sentence = "no combination has equal projections (gradients oppose); equal weights taken"
         return Combination(
             weights=np.full(count, 1.0 / count), events=[("no_equal_projection", sentence)]
         )
     decision = Combination(weights=weights / total)
-    projections = cosines @ (weights * norms)
-    highest, lowest = float(projections.max()), float(projections.min())
+    projections = (cosines @ (weights * norms)).tolist()
+    highest, lowest = max(projections), min(projections)
     decision.residual = (highest - lowest) / max(highest, -lowest, 1e-300)
     if total < 0.0:
         sentence = "the common projection is negative: the step raises all losses"

@@ -7,13 +7,13 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination, GradientWeighting
 from mtl_methods.core.method import Need, StepInputs
+from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.writing import backward_two_ways
 
 __all__ = ["OnePassWeighting"]
@@ -72,6 +72,4 @@ class OnePassWeighting(GradientWeighting):
             inputs.heads,
             inputs.joined,
         )
-        first = inputs.losses[0]
-        dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
-        self.last_step.weights = torch.as_tensor(effective, dtype=dtype, device=first.device)
+        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], effective)

@@ -143,4 +143,4 @@ class DWA(LossWeighting):
 
 def _mean(losses: list[float]) -> float:
     count = len(losses)
-    return math.fsum(loss / count for loss in losses)
+    return math.fsum(loss / count for loss in losses) if count > 1 else losses[0]

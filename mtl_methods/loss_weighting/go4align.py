@@ -53,6 +53,12 @@ def cluster_1d(points: Sequence[float], groups: int) -> list[int]:
     scaled = [(points[place] - lowest) / spread for place in order]
     centre = math.fsum(scaled) / count
     sums = list(itertools.accumulate(x - centre for x in scaled))
+    if groups == 2:
+        # of numbers of sum 0 the first i and the rest have means s / i and -s / (n - i)
+        gains = [s * s / (i * (count - i)) for i, s in enumerate(sums[:-1], start=1)]
+        for place in order[gains.index(max(gains)) + 1 :]:
+            labels[place] = 1
+        return labels
     squares = list(itertools.accumulate((x - centre) * (x - centre) for x in scaled))
     best, starts = _first_intervals(sums, squares, groups - 1)
     # the last group ends with the last number: only its start is to be found
@@ -85,15 +91,12 @@ def _first_intervals(
     Args:
         sums: Sums of the first 1, 2, ... n numbers.
         squares: Sums of their squares.
-        groups: Number of groups.
+        groups: Number of groups, at least 2.
 
     Returns:
         The n costs, and for each group but the first where it starts if it ends before the number
         0, 1, ... n, each of shape (n + 1,).
     """
-    if groups == 1:
-        pairs = zip(squares, sums, strict=True)
-        return [_cost(square, total, i) for i, (square, total) in enumerate(pairs, start=1)], []
     count = len(sums)
     moments = np.zeros((2, count + 1))
     moments[:, 1:] = sums, squares

@@ -8,6 +8,7 @@ from adapters.helpers import gradient_step
 
 from mtl_methods import make_method
 from mtl_methods.errors import TaskError
+from mtl_methods.gradient_weighting.cdtt import _pull, _pull_between_two
 
 GRADIENTS = [[3.0, 0.0], [0.0, 4.0]]  # EDM: (12/7, 12/7); unit differences (0.6, -0.8), (-0.6, 0.8)
 
@@ -58,3 +59,24 @@ def test_angle_correction_removes_conflicts():
 def test_logarithms_need_positive_losses():
     with pytest.raises(TaskError, match="loss_floor"):
         gradient_step(make_method("cdtt"), GRADIENTS, [0.0, 1.0])
+
+
+def test_two_tasks_are_pulled_as_any_number_is():
+    generator = np.random.default_rng(0)
+    for scale in (1.0, 1e3, 1e-3):
+        gradients = generator.normal(size=(2, 3)) * [[1.0], [scale]]
+        gram = gradients @ gradients.T
+        norms = np.sqrt(gram.diagonal())
+        centre = norms[::-1] / norms.sum()
+        tensions = generator.uniform(size=2)
+        general = _pull(centre, gram, tensions, 1e-12)
+        assert _pull_between_two(centre, gram, tensions, 1e-12) == pytest.approx(general, rel=1e-9)
+        assert general.any()
+
+
+def test_a_gradient_at_the_centre_does_not_pull_between_two():
+    gram = np.array([[1.0, 0.0], [0.0, 1e-20]])
+    centre = np.array([1e-10, 1.0])  # the centre is the short gradient
+    found = _pull_between_two(centre, gram, np.array([0.5, 0.7]), 1e-6)
+    assert found == pytest.approx([0.5, -0.5])
+    assert found == pytest.approx(_pull(centre, gram, np.array([0.5, 0.7]), 1e-6))
