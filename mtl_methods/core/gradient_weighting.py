@@ -32,6 +32,8 @@ __all__ = ["Combination", "GradientCombination", "GradientWeighting"]
 
 logger = logging.getLogger("mtl_methods")
 
+_HARMLESS = 1e-3, 1e3  # factors that gradients may have on their way without losing digits
+
 
 @dataclass
 class Combination:
@@ -137,25 +139,41 @@ class GradientWeighting(Method):
         if self.gradients_on != "features" or features is None or len(features) != 1:
             return False
         feature = features[0]
+        known = self._known_head_factors(coefficients, feature)
 
         def combine(by_task: list[Tensor | None]) -> Tensor:
-            self._gradients.take(features, [by_task], [], scale=inputs.grad_scale)
+            self._gradients.take(features, [by_task], [], scale=inputs.grad_scale, factors=known)
             self._check_used("the features given")
             how = self._decide(self._gradients, inputs, coefficients)
             combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
             self._gradients.release()
             return (combined.view(feature.shape) * inputs.grad_scale).to(feature.dtype)
 
-        all_ones = coefficients is None and self.head_weighting == "unit"
+        settled = known is not None or (coefficients is None and self.head_weighting == "unit")
         return backward_combining(
             inputs.losses,
             feature,
             inputs.heads,
             combine,
-            None if all_ones else lambda: self._head_factors.tolist(),
+            None if settled else lambda: self._head_factors.tolist(),
+            known_factors=known,
             scale=inputs.grad_scale,
             joined=inputs.joined,
         )
+
+    def _known_head_factors(
+        self, coefficients: NDArray[np.float64] | None, feature: Tensor
+    ) -> list[float] | None:
+        """What heads get, if that is the losses' coefficients and these may go with the losses.
+
+        Gradients on the features are divided by them again, so they may not reach the end of the
+        type's range on the way.
+        """
+        if coefficients is None or self.head_weighting != "unit" or feature.dtype == torch.float16:
+            return None
+        factors: list[float] = coefficients.tolist()
+        least, most = _HARMLESS
+        return factors if all(least <= abs(factor) <= most for factor in factors) else None
 
     def _decide(
         self,

@@ -123,6 +123,7 @@ def backward_combining(
     combine: Callable[[list[Tensor | None]], Tensor],
     head_factors: Callable[[], Sequence[float]] | None = None,
     *,
+    known_factors: Sequence[float] | None = None,
     scale: float = 1.0,
     joined: Tensor | None = None,
 ) -> bool:
@@ -136,14 +137,18 @@ def backward_combining(
         losses: K scalar losses.
         feature: The shared features.
         heads: The leaves that count as heads; ``None`` for every leaf before the features.
-        combine: From the gradient of each task on the feature, times ``scale``, ``None`` where
-            there is none, to the gradient that goes on, in the feature's shape and type.
-        head_factors: Called after it: K factors, beside the scale; ``None`` if all are 1.
+        combine: From the gradient of each task on the feature, times ``scale`` and its known
+            factor, ``None`` where there is none, to the gradient that goes on, in the feature's
+            shape and type.
+        head_factors: Called after it: K factors, beside the others; ``None`` if all are 1.
+        known_factors: K factors on the losses, which heads keep: known before the pass, they cost
+            nothing. ``None`` if all are 1.
         scale: Factor on the losses.
         joined: The losses as one vector with its graph, if there is one.
 
     Raises:
-        TaskError: With factors, if a head uses what lies below the features past them.
+        TaskError: With factors of either kind, if a head uses what lies below the features past
+            them.
 
     Returns:
         ``False`` if nothing was done, since the pass would not have this result: heads have nodes
@@ -167,12 +172,13 @@ def backward_combining(
         for leaf in leaves
     ):
         return False
-    if head_factors is not None:
+    if head_factors is not None or known_factors is not None:
         _check_no_way_past(losses, (feature,), trunk)
     seeds = Seeds(1, len(losses))
-    above = [loss for loss in losses if loss.requires_grad]
-    one = joined if len(above) == len(losses) else None
-    roots, root_seeds = one_root(above, [scale] * len(above), one)
+    known = [1.0] * len(losses) if known_factors is None else known_factors
+    above = [(loss, scale * f) for loss, f in zip(losses, known, strict=True) if loss.requires_grad]
+    terms, factors = zip(*above, strict=True)
+    roots, root_seeds = one_root(terms, factors, joined if len(above) == len(losses) else None)
     rest = feature.register_hook(lambda _: combine(seeds.by_edge[0]))  # type: ignore[no-untyped-call]
     with reading(trunk, seeds), rest:
         try:
@@ -212,7 +218,7 @@ def _separate_heads(
     stops: dict[Any, list[int]] = {}
     for feature in features:
         stops.setdefault(feature.grad_fn, []).append(feature.output_nr)
-    seen: set[Any] = set()
+    owner: dict[Any, int] = {}
     edges: dict[tuple[Any, int], int] = {}
     entries = []
     leaves: list[tuple[Tensor, ...]] = []
@@ -222,11 +228,11 @@ def _separate_heads(
         if not loss.requires_grad:
             continue
         root = loss.grad_fn
-        if root is None or root in stops or root in seen:
+        if root is None or root in stops or root in owner:
             return None
-        stack, mine = [root], {root}
-        while stack:
-            node = stack.pop()
+        owner[root] = k
+        nodes = [root]
+        for node in nodes:  # grows
             children = node.next_functions
             if not children:
                 variable = getattr(node, "variable", None)
@@ -235,20 +241,19 @@ def _separate_heads(
                 continue
             slots = []
             for slot, (child, number) in enumerate(children):
-                if child is None or child in mine:
+                if child is None:
                     continue
                 if child in stops:
                     if number not in stops[child]:
                         return None
                     slots.append((slot, edges.setdefault((child, number), len(edges))))
-                elif child in seen:
+                elif child not in owner:
+                    owner[child] = k
+                    nodes.append(child)
+                elif owner[child] != k:
                     return None
-                else:
-                    mine.add(child)
-                    stack.append(child)
             if slots:
                 entries.append((node, tuple(slots), k))
-        seen |= mine
         leaves[k] = tuple(own)
     return Trunk(
         edges=tuple(GradientEdge(node, number) for node, number in edges),
