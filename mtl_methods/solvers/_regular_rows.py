@@ -8,9 +8,15 @@ from functools import partial
 import numpy as np
 
 from mtl_methods.solvers._gram import Vector, least
-from mtl_methods.solvers._rows import REST, Rows, exchange_supports, finish
+from mtl_methods.solvers._rows import REST, ROUNDED, Rows, exchange_supports, finish
 from mtl_methods.solvers._splitting import split_in_turn
-from mtl_methods.solvers._supports import inverse_of, solve_beside_supports, solve_on_supports
+from mtl_methods.solvers._supports import (
+    distance_bound,
+    inverse_of,
+    solve_beside_supports,
+    solve_by_series,
+    solve_on_supports,
+)
 
 __all__ = ["minimise_regular_rows"]
 
@@ -26,6 +32,10 @@ _SCALES = (8, 12, 8, 16)
 _LARGE = 0.65
 """Share of the indices in the supports, on average, from which the systems on the rest, which take
 the inverse of the matrix, cost less."""
+
+_MANY, _NEAR = 24, 0.4
+"""Number of problems from which, and distance of the matrix from the identity up to which, a series
+costs less than a factorisation for each problem."""
 
 _INVERTIBLE = 1e-7
 """Pivot down to which the inverse is accurate enough for them, after steps on two scales."""
@@ -49,6 +59,11 @@ def minimise_regular_rows(matrix: Vector, system: Vector, rows: Rows, pivots: Ve
     parts = _parts(pivots)
     scales = len(parts) > 1
     invertible = scales and least(pivots) > _INVERTIBLE
+    on_supports = partial(solve_on_supports, system)
+    if rows.numbers.size >= _MANY and least(pivots) > 1.0 - _NEAR:
+        distance = np.eye(len(system)) - system
+        if distance_bound(distance) <= _NEAR:
+            on_supports = partial(solve_by_series, distance, 0.01 * ROUNDED * least(rows.sizes))
     solved = 0
     last = len(_ROUNDS) - 1
     for number in range(len(_ROUNDS)):
@@ -63,7 +78,7 @@ def minimise_regular_rows(matrix: Vector, system: Vector, rows: Rows, pivots: Ve
         # After steps with a penalty that did not fit, the supports are not worth trying.
         if number < last and not (settled and fitted):
             continue
-        solve = partial(solve_on_supports, system)
+        solve = on_supports
         if invertible and np.count_nonzero(rows.free) > _LARGE * rows.free.size:
             solve = partial(solve_beside_supports, inverse_of(system))
         solved += exchange_supports(matrix, solve, rows, last=number == last)

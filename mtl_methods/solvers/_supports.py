@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.linalg.lapack import dposv, dpotrf, dtrtri
 
-from mtl_methods.solvers._gram import Vector, solve_definite
+from mtl_methods.solvers._gram import Vector, largest, solve_definite
 from mtl_methods.solvers._nonnegative import Mask
 
-__all__ = ["inverse_of", "solve_beside_supports", "solve_on_supports"]
+__all__ = [
+    "distance_bound",
+    "inverse_of",
+    "solve_beside_supports",
+    "solve_by_series",
+    "solve_on_supports",
+]
 
 _SHARED = 4
 """Number of problems on one support, on average, from which gathering them saves time."""
+
+_TERMS = 40
+"""Largest number of terms of a series."""
+
+_LOOK = 4
+"""Terms between two looks at their size."""
+
+_ROUNDING = float(np.finfo(np.float64).eps)
 
 
 def solve_on_supports(system: Vector, right: Vector, free: Mask) -> Vector:
@@ -75,6 +91,38 @@ def solve_beside_supports(inverse: Vector, right: Vector, free: Mask) -> Vector:
     found += forces @ inverse
     found *= free
     return found
+
+
+def solve_by_series(distance: Vector, nothing: float, right: Vector, free: Mask) -> Vector:
+    """Solve the systems of :func:`solve_on_supports` for a matrix near the identity, side by side.
+
+    With ``E = I - matrix`` and P the projection on a support, the solution is
+    ``(1 + P E + (P E)² + ...) P right``, whose terms shrink by the norm of E. Many problems cost
+    little more than one.
+
+    Args:
+        distance: E, symmetric, shape (K, K).
+        nothing: Size of a term after which there are no more, beside that of rounding.
+        right: See :func:`solve_on_supports`.
+        free: See there.
+    """
+    kept = free.astype(np.float64)
+    term = right * kept
+    found = term.copy()
+    for number in range(1, _TERMS + 1):
+        term = term @ distance
+        term *= kept
+        found += term
+        if number % _LOOK == 0:
+            size = largest(np.abs(term))
+            if size <= nothing or size <= _ROUNDING * largest(np.abs(found)):
+                break
+    return found
+
+
+def distance_bound(distance: Vector) -> float:
+    """Return a bound of the spectral norm of a symmetric matrix, ``‖E²‖_∞^(1/2)``."""
+    return math.sqrt(float(np.abs(distance @ distance).sum(axis=1).max()))
 
 
 def inverse_of(matrix: Vector) -> Vector:

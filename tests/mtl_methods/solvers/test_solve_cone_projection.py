@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from reference import gradients_of, load_cases
 
 from mtl_methods.errors import ConfigurationError, SolverError
+from mtl_methods.solvers import _regular_rows
+from mtl_methods.solvers._supports import solve_by_series
 from mtl_methods.solvers.cone_projection import solve_cone_projection
 
 
@@ -61,6 +63,33 @@ def test_forty_tasks(regime, decades):
             alone.weights @ rows,
             atol=1e-7 * np.linalg.norm(rows[task]),
         )
+
+
+@pytest.mark.parametrize(
+    ("tasks", "length", "series"), [(40, 8000, True), (24, 1500, True), (40, 60, False)]
+)
+@pytest.mark.parametrize("decades", [0.0, 6.0])
+def test_nearly_orthogonal_gradients_take_a_series(monkeypatch, tasks, length, series, decades):
+    taken = []
+
+    def counted(*args):
+        taken.append(1)
+        return solve_by_series(*args)
+
+    monkeypatch.setattr(_regular_rows, "solve_by_series", counted)
+    generator = np.random.default_rng(tasks)
+    rows = generator.normal(size=(tasks, length))
+    rows *= 10.0 ** generator.uniform(-decades / 2, decades / 2, size=(tasks, 1))
+    gram = gram_of(rows)
+    solution = solve_cone_projection(gram, np.eye(tasks))
+    assert solution.status == "converged"
+    assert bool(taken) == series
+    for bound, weights in zip(np.eye(tasks), solution.weights, strict=True):
+        assert_projected(rows, bound, weights)
+    monkeypatch.setattr(_regular_rows, "_NEAR", 0.0)
+    lengths = np.sqrt(gram.diagonal())
+    other = solve_cone_projection(gram, np.eye(tasks)).weights * lengths / lengths[:, None]
+    np.testing.assert_allclose(solution.weights * lengths / lengths[:, None], other, atol=1e-12)
 
 
 def test_no_conflict_changes_nothing():
