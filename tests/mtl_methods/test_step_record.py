@@ -1,0 +1,65 @@
+"""The record of a step: weights become a tensor when they are read."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mtl_methods import StepRecord, make_method
+from mtl_methods.core.step import TaskNumbers
+
+
+def test_numbers_become_one_tensor():
+    record = StepRecord(tasks=("a", "b"))
+    assert record.weights is None
+    record.weights = TaskNumbers([1.0, 2.0], torch.float64, None)
+    assert record.weights.tolist() == [1.0, 2.0]
+    assert record.weights.dtype == torch.float64
+    assert record.weights is record.weights
+
+
+def test_a_tensor_stays_what_it_is():
+    weights = torch.ones(2)
+    assert StepRecord(weights=weights).weights is weights
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])  # noqa: S301
+def test_a_record_is_copied_with_its_weights(again):
+    record = StepRecord(tasks=("a",))
+    record.weights = TaskNumbers(np.array([3.0]), torch.float32, None)
+    assert again(record).weights.tolist() == [3.0]
+    assert "weights=tensor([3.])" in repr(record)
+
+
+@pytest.mark.parametrize(
+    ("loss", "weights"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ],
+)
+def test_weights_are_no_narrower_than_float32(loss, weights):
+    parameter = nn.Parameter(torch.ones(2, dtype=loss))
+    method = make_method("ls")
+    method.backward({"a": parameter.sum(), "b": parameter.prod()}, [parameter])
+    assert method.weights.dtype == weights
+
+
+@pytest.mark.parametrize("name", ["uw", "dwa", "fairgrad", "cagrad"])
+def test_weights_are_those_of_their_step_when_read_later(name):
+    def step(method):
+        parameter.grad = None
+        method.backward({"a": parameter.square().sum(), "b": parameter.exp().sum()}, [parameter])
+        for own in method.parameters():
+            own.data -= 0.1 * own.grad
+        return method.last_step
+
+    parameter = nn.Parameter(torch.tensor([0.5, -1.0, 2.0]))
+    early, late = make_method(name), make_method(name)
+    read = [step(early).weights.tolist() for _ in range(3)]
+    kept = [step(late) for _ in range(3)]
+    assert [record.weights.tolist() for record in kept] == read
