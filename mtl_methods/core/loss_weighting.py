@@ -88,7 +88,7 @@ class LossWeighting(Method):
                 units = [scale * inputs.grad_scale for scale in scales]
             self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
-        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], coefficients)
+        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], tuple(coefficients))
         factors = [c * inputs.grad_scale for c in coefficients]
         backward_two_ways(
             inputs.losses,

@@ -40,7 +40,7 @@ class TaskNumbers(NamedTuple):
     """One number per task, to become a tensor once somebody reads it.
 
     Attributes:
-        numbers: K numbers.
+        numbers: K numbers, which nobody changes afterwards.
         dtype: float64, or float32.
         device: Where the tensor is to live; ``None`` for the CPU.
     """

@@ -26,7 +26,7 @@ def test_a_tensor_stays_what_it_is():
     assert StepRecord(weights=weights).weights is weights
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])  # noqa: S301
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
 def test_a_record_is_copied_with_its_weights(again):
     record = StepRecord(tasks=("a",))
     record.weights = TaskNumbers(np.array([3.0]), torch.float32, None)
