@@ -103,7 +103,7 @@ class FORUM(Method):
     ) -> None:
         count = len(self.tasks)
         self.own.alpha = nn.Parameter(torch.zeros(count, device=device, dtype=dtype))
-        self.state["average"] = torch.full((count,), 1.0 / count, dtype=torch.float64)
+        self.state["average"] = torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")
         self.state["steps"] = 0
         self.state["epochs"] = 0
 
@@ -120,7 +120,7 @@ class FORUM(Method):
         shares, nu = self._combine(tasks, upper, lower, alpha_slope)
         direction = nu * lower
         if tasks:
-            direction = direction + torch.as_tensor(shares).to(upper) @ upper
+            direction = direction + torch.as_tensor(shares, device=upper.device).to(upper) @ upper
         level.write(inputs, direction)
         accumulate([own], [nu * alpha_slope], inputs.grad_scale)
 
@@ -196,7 +196,7 @@ class FORUM(Method):
         """Moves the averages of the tasks towards ``found``; returns them, of sum 1."""
         number = self.state["epochs" if self.average == "epochs" else "steps"]
         rate = 1.0 if self.average == "none" else (number + 1.0) ** -0.75
-        index = torch.tensor([self.tasks.index(task) for task in tasks])
+        index = torch.tensor([self.tasks.index(task) for task in tasks], device="cpu")
         kept: Tensor = self.state["average"]
         kept[index] += rate * (torch.from_numpy(found) - kept[index])
         self.state["steps"] += 1

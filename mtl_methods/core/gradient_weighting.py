@@ -18,7 +18,6 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.number_range import beyond_range, limits
-from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
@@ -31,8 +30,6 @@ from mtl_methods.solvers.finite import is_finite
 __all__ = ["Combination", "GradientCombination", "GradientWeighting"]
 
 logger = logging.getLogger("mtl_methods")
-
-_HARMLESS = 1e-3, 1e3  # factors that gradients may have on their way without losing digits
 
 
 @dataclass
@@ -139,41 +136,25 @@ class GradientWeighting(Method):
         if self.gradients_on != "features" or features is None or len(features) != 1:
             return False
         feature = features[0]
-        known = self._known_head_factors(coefficients, feature)
 
         def combine(by_task: list[Tensor | None]) -> Tensor:
-            self._gradients.take(features, [by_task], [], scale=inputs.grad_scale, factors=known)
+            self._gradients.take(features, [by_task], [], scale=inputs.grad_scale)
             self._check_used("the features given")
             how = self._decide(self._gradients, inputs, coefficients)
             combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
             self._gradients.release()
             return (combined.view(feature.shape) * inputs.grad_scale).to(feature.dtype)
 
-        settled = known is not None or (coefficients is None and self.head_weighting == "unit")
+        all_ones = coefficients is None and self.head_weighting == "unit"
         return backward_combining(
             inputs.losses,
             feature,
             inputs.heads,
             combine,
-            None if settled else lambda: self._head_factors.tolist(),
-            known_factors=known,
+            None if all_ones else lambda: self._head_factors.tolist(),
             scale=inputs.grad_scale,
             joined=inputs.joined,
         )
-
-    def _known_head_factors(
-        self, coefficients: NDArray[np.float64] | None, feature: Tensor
-    ) -> list[float] | None:
-        """What heads get, if that is the losses' coefficients and these may go with the losses.
-
-        Gradients on the features are divided by them again, so they may not reach the end of the
-        type's range on the way.
-        """
-        if coefficients is None or self.head_weighting != "unit" or feature.dtype == torch.float16:
-            return None
-        factors: list[float] = coefficients.tolist()
-        least, most = _HARMLESS
-        return factors if all(least <= abs(factor) <= most for factor in factors) else None
 
     def _decide(
         self,
@@ -210,8 +191,7 @@ class GradientWeighting(Method):
         effective = None if decision.weights is None else decision.weights * scales
         if effective is not None:
             self._check_range(effective, raw.dtype, inputs.tasks)
-            device = None if raw.is_cpu else raw.device
-            self.last_step.weights = TaskNumbers(effective, raw.dtype, device)
+            self.last_step.tell_weights(effective, raw)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
         same = decision.weights if decision.head_weights is None else decision.head_weights

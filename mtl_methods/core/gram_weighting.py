@@ -14,7 +14,6 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination, GradientWeighting
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways
 from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
@@ -187,7 +186,7 @@ class GramWeighting(GradientWeighting):
         backward_two_ways(
             inputs.losses, factors[0], factors[1], inputs.shared, inputs.heads, inputs.joined
         )
-        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], shared_heads[:, 0])
+        self.last_step.tell_weights(shared_heads[:, 0], inputs.losses[0])
 
 
 def _subset(inputs: StepInputs, present: NDArray[np.int64]) -> StepInputs:

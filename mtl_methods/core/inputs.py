@@ -95,7 +95,7 @@ def checked_inputs(
         numbers = [numbers[order.index(task)] for task in tasks]
         terms = tuple(losses[task] for task in tasks)
         joined = None
-        index = torch.tensor([method.tasks.index(task) for task in tasks])
+        index = torch.tensor([method.tasks.index(task) for task in tasks], device="cpu")
     inputs = StepInputs(
         tasks=tasks,
         losses=terms,
@@ -160,7 +160,7 @@ def _features(method: Method, given: Tensor | Iterable[Tensor]) -> tuple[Tensor,
 @functools.cache
 def _first_numbers(count: int) -> Tensor:
     """0, 1, ... count - 1."""
-    return torch.arange(count)
+    return torch.arange(count, device="cpu")
 
 
 def loss_numbers(

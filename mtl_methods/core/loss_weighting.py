@@ -14,7 +14,6 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, StepInputs
 from mtl_methods.core.number_range import beyond_range
-from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.writing import accumulate, backward_two_ways, without_autocast
 from mtl_methods.errors import TaskError
 
@@ -88,7 +87,7 @@ class LossWeighting(Method):
                 units = [scale * inputs.grad_scale for scale in scales]
             self.last_step.loss_scales = given
         self.last_step.solve_seconds = time.perf_counter() - started
-        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], tuple(coefficients))
+        self.last_step.tell_weights(tuple(coefficients), inputs.losses[0])
         factors = [c * inputs.grad_scale for c in coefficients]
         backward_two_ways(
             inputs.losses,

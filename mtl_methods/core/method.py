@@ -65,7 +65,7 @@ class Method(Configurable, ABC):
         self.tasks: tuple[str, ...] = ()
         self.state: dict[str, Any] = {}
         self.own = nn.Module()
-        self.generator = torch.Generator()
+        self.generator = torch.Generator("cpu")
         self.counters: dict[str, int] = {}
         self.last_step = StepRecord()
         self._own_before: list[Tensor] | None = None
@@ -119,7 +119,7 @@ class Method(Configurable, ABC):
                 f"{self.name}: already set up for the tasks {', '.join(self.tasks)}; "
                 "make a new method for others"
             )
-        self.generator.manual_seed(int(torch.randint(2**62, (), dtype=torch.int64)))
+        self.generator.manual_seed(int(torch.randint(2**62, (), dtype=torch.int64, device="cpu")))
         self.tasks = names
         try:
             self._initialise(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mtl_methods.core.method import StepInputs
-from mtl_methods.core.writing import accumulate
+from mtl_methods.core.writing import accumulate, device_of
 
 __all__ = ["add_own_gradient", "exponential", "read_own", "softmax"]
 
@@ -42,8 +42,7 @@ def add_own_gradient(own: nn.Parameter, inputs: StepInputs, gradient: Sequence[f
         for k, slope in zip(_rows(inputs), gradient, strict=True):
             everything[k] = slope
         gradient = everything
-    device = None if own.is_cpu else own.device
-    told = torch.tensor(gradient, dtype=own.dtype, device=device)
+    told = torch.tensor(gradient, dtype=own.dtype, device=device_of(own))
     accumulate([own], [told], inputs.grad_scale, owned=True)
 
 

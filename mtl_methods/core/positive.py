@@ -62,4 +62,4 @@ def numbers_above_floor(
 def losses_above_floor(owner: str, inputs: StepInputs, floor: float) -> Tensor:
     """:func:`above_floor` for the losses of a step, shape (K,), float64."""
     rest = numbers_above_floor(owner, inputs.tasks, inputs.numbers, floor)
-    return torch.tensor(rest, dtype=torch.float64)
+    return torch.tensor(rest, dtype=torch.float64, device="cpu")

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtl_methods.core.writing import joined_losses
+from mtl_methods.core.writing import device_of, joined_losses
 
-__all__ = ["Family", "Need", "StepInputs", "StepRecord", "TaskNumbers"]
+__all__ = ["Family", "Need", "StepInputs", "StepRecord"]
 
 Family = Literal["loss", "gradient", "composed", "bilevel"]
 
@@ -36,35 +36,19 @@ class Need(enum.Enum):
     OWN_PARAMETERS = "own trainable parameters in the optimiser"
 
 
-class TaskNumbers(NamedTuple):
-    """One number per task, to become a tensor once somebody reads it.
-
-    Attributes:
-        numbers: K numbers, which nobody changes afterwards.
-        dtype: float64, or float32.
-        device: Where the tensor is to live; ``None`` for the CPU.
-    """
+class _Numbers(NamedTuple):
+    """One number per task, not a tensor yet."""
 
     numbers: Sequence[float] | NDArray[np.float64]
     dtype: torch.dtype
-    device: torch.device | None
-
-    @classmethod
-    def beside(cls, loss: Tensor, numbers: Sequence[float] | NDArray[np.float64]) -> TaskNumbers:
-        """Numbers on a loss's device, in its type, or float32 where that is narrower."""
-        dtype = torch.float64 if loss.dtype == torch.float64 else torch.float32
-        return cls(numbers, dtype, None if loss.is_cpu else loss.device)
-
-    def tensor(self) -> Tensor:
-        """Shape (K,)."""
-        return torch.tensor(self.numbers, dtype=self.dtype, device=self.device)
+    device: torch.device
 
 
 class _TensorOnceRead:
-    """A field that takes :class:`TaskNumbers` for a tensor, and makes it when it is read.
+    """A field of a dataclass, ``None`` by default, whose numbers become a tensor when it is read.
 
-    A step of a small model is done in the time of a few dozen calls of PyTorch, and most steps'
-    weights are never looked at.
+    A step of a small model takes the time of a few dozen calls of PyTorch, and most steps' weights
+    are never looked at.
     """
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -72,14 +56,19 @@ class _TensorOnceRead:
 
     def __get__(self, record: object | None, owner: type | None = None) -> Tensor | None:
         if record is None:
-            return None  # the default of the dataclass
-        value: Tensor | TaskNumbers | None = vars(record)[self._name]
-        if isinstance(value, TaskNumbers):
-            value = vars(record)[self._name] = value.tensor()
+            return None  # the default
+        value: Tensor | _Numbers | None = vars(record).get(self._name)
+        if isinstance(value, _Numbers):
+            with torch.inference_mode(False):  # whoever reads first, others may compute with it
+                value = torch.tensor(value.numbers, dtype=value.dtype, device=value.device)
+            vars(record)[self._name] = value
         return value
 
-    def __set__(self, record: object, value: Tensor | TaskNumbers | None) -> None:
+    def __set__(self, record: object, value: Tensor | _Numbers | None) -> None:
         vars(record)[self._name] = value
+
+    def __delete__(self, record: object) -> None:
+        del vars(record)[self._name]
 
 
 @dataclass
@@ -89,8 +78,7 @@ class StepRecord:
     Attributes:
         tasks: The tasks of the step, in the order of its losses; length K.
         weights: Effective weights, shape (K,): the coefficient of each raw task gradient in the
-            shared update; ``None`` where the method has none by nature. May be set as
-            :class:`TaskNumbers`.
+            shared update; ``None`` where the method has none by nature.
         loss_scales: Coefficients of the losses before their gradients are combined (loss
             weighting of a composition, derivative of a transform), shape (K,), float64: what heads
             of weight "unit" get; ``None`` for 1.
@@ -103,13 +91,23 @@ class StepRecord:
     """
 
     tasks: tuple[str, ...] = ()
-    weights: _TensorOnceRead = _TensorOnceRead()
+    weights: Tensor | None = _TensorOnceRead()  # type: ignore[assignment]
     loss_scales: NDArray[np.float64] | None = None
     gram: NDArray[np.float64] | None = None
     residual: float | None = None
     iterations: int = 0
     solve_seconds: float = 0.0
     events: list[str] = field(default_factory=list)
+
+    def tell_weights(self, numbers: Sequence[float] | NDArray[np.float64], like: Tensor) -> None:
+        """Sets the weights, which become a tensor when somebody reads them.
+
+        Args:
+            numbers: K numbers, which nobody changes afterwards.
+            like: A tensor on their device; they are float64 if it is, else float32.
+        """
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        vars(self)["weights"] = _Numbers(numbers, dtype, device_of(like))
 
 
 @dataclass(frozen=True)
@@ -150,4 +148,4 @@ class StepInputs:
     @cached_property
     def values(self) -> Tensor:
         """The values of the losses, float64 on the CPU, shape (K,)."""
-        return torch.tensor(self.numbers, dtype=torch.float64)
+        return torch.tensor(self.numbers, dtype=torch.float64, device="cpu")

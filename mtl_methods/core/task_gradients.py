@@ -149,7 +149,6 @@ class TaskGradients:
         heads: list[HeadGradient],
         *,
         scale: float = 1.0,
-        factors: Sequence[float] | None = None,
     ) -> Tensor:
         """Takes gradients on features that are known already.
 
@@ -158,8 +157,6 @@ class TaskGradients:
             by_feature: For each of them the gradient of each task, ``None`` for none.
             heads: The gradient of each task on its heads.
             scale: See :meth:`compute`.
-            factors: K numbers that the gradients are known with beside the scale, which the
-                matrix is divided by; ``None`` if all are 1.
 
         Returns:
             The gradient matrix, shape (K, m), m the number of elements of all features.
@@ -183,10 +180,7 @@ class TaskGradients:
                 torch._foreach_copy_(
                     [column[i] for i in present], [gradient.reshape(-1) for gradient in given]
                 )
-        if factors is not None:
-            common = torch.tensor(factors, dtype=self.rows.dtype, device=self.rows.device)
-            self.rows /= common.mul_(scale).unsqueeze(1)
-        elif scale != 1.0:
+        if scale != 1.0:
             self.rows /= scale
         return self.rows
 

@@ -205,7 +205,7 @@ class TransformedMethod(Method):
     ) -> None:
         """Passes on the epoch, with the transforms of the mean training losses."""
         means = {
-            task: torch.tensor(float(value), dtype=torch.float64)
+            task: torch.tensor(float(value), dtype=torch.float64, device="cpu")
             for task, value in train_losses.items()
         }
         transformed = {task: float(loss) for task, loss in self._transform_all(means).items()}

@@ -15,11 +15,19 @@ __all__ = [
     "accumulate_weighted",
     "backward_two_ways",
     "backward_weighted",
+    "device_of",
     "filled_like",
     "joined_losses",
     "one_root",
     "without_autocast",
 ]
+
+_CPU = torch.device("cpu")
+
+
+def device_of(tensor: Tensor) -> torch.device:
+    """``tensor.device``, made anew only off the CPU: that takes as long as a small operation."""
+    return _CPU if tensor.is_cpu else tensor.device
 
 
 def without_autocast(device: str) -> AbstractContextManager[object]:
@@ -196,8 +204,8 @@ def one_root(
     if joined is not None:
         if all(coefficient == 1.0 for coefficient in coefficients):
             return [joined], [torch.ones_like(joined)]
-        device = None if joined.is_cpu else joined.device
-        return [joined], [torch.tensor(coefficients, dtype=joined.dtype, device=device)]
+        seeds = torch.tensor(coefficients, dtype=joined.dtype, device=device_of(joined))
+        return [joined], [seeds]
     return losses, [
         filled_like(loss, coefficient)
         for loss, coefficient in zip(losses, coefficients, strict=True)

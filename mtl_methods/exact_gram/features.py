@@ -123,7 +123,6 @@ def backward_combining(
     combine: Callable[[list[Tensor | None]], Tensor],
     head_factors: Callable[[], Sequence[float]] | None = None,
     *,
-    known_factors: Sequence[float] | None = None,
     scale: float = 1.0,
     joined: Tensor | None = None,
 ) -> bool:
@@ -137,18 +136,14 @@ def backward_combining(
         losses: K scalar losses.
         feature: The shared features.
         heads: The leaves that count as heads; ``None`` for every leaf before the features.
-        combine: From the gradient of each task on the feature, times ``scale`` and its known
-            factor, ``None`` where there is none, to the gradient that goes on, in the feature's
-            shape and type.
-        head_factors: Called after it: K factors, beside the others; ``None`` if all are 1.
-        known_factors: K factors on the losses, which heads keep: known before the pass, they cost
-            nothing. ``None`` if all are 1.
+        combine: From the gradient of each task on the feature, times ``scale``, ``None`` where
+            there is none, to the gradient that goes on, in the feature's shape and type.
+        head_factors: Called after it: K factors, beside the scale; ``None`` if all are 1.
         scale: Factor on the losses.
         joined: The losses as one vector with its graph, if there is one.
 
     Raises:
-        TaskError: With factors of either kind, if a head uses what lies below the features past
-            them.
+        TaskError: With factors, if a head uses what lies below the features past them.
 
     Returns:
         ``False`` if nothing was done, since the pass would not have this result: heads have nodes
@@ -172,13 +167,12 @@ def backward_combining(
         for leaf in leaves
     ):
         return False
-    if head_factors is not None or known_factors is not None:
+    if head_factors is not None:
         _check_no_way_past(losses, (feature,), trunk)
     seeds = Seeds(1, len(losses))
-    known = [1.0] * len(losses) if known_factors is None else known_factors
-    above = [(loss, scale * f) for loss, f in zip(losses, known, strict=True) if loss.requires_grad]
-    terms, factors = zip(*above, strict=True)
-    roots, root_seeds = one_root(terms, factors, joined if len(above) == len(losses) else None)
+    above = [loss for loss in losses if loss.requires_grad]
+    one = joined if len(above) == len(losses) else None
+    roots, root_seeds = one_root(above, [scale] * len(above), one)
     rest = feature.register_hook(lambda _: combine(seeds.by_edge[0]))  # type: ignore[no-untyped-call]
     with reading(trunk, seeds), rest:
         try:

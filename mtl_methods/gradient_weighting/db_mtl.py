@@ -103,7 +103,7 @@ class DBMTL(GradientCombination):
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:
         self.state["average"] = None
-        self.state["steps"] = torch.zeros(len(self.tasks), dtype=torch.int64)
+        self.state["steps"] = torch.zeros(len(self.tasks), dtype=torch.int64, device="cpu")
 
     def _step_with_coefficients(
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None

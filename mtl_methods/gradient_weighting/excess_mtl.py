@@ -100,7 +100,7 @@ class ExcessMTL(GradientCombination):
     ) -> None:
         count = len(self.tasks)
         total = 1.0 if self.weight_sum == "one" else float(count)
-        equal = torch.full((count,), total / count, dtype=torch.float64)
+        equal = torch.full((count,), total / count, dtype=torch.float64, device="cpu")
         self.state["log_weights"] = equal.log()
         self.state["first_risk"] = {}
         self.state["squares"] = None
@@ -109,7 +109,7 @@ class ExcessMTL(GradientCombination):
         """Moves the weights by the excess risks of this step."""
         sums = rows_of_all_tasks(self, "squares", matrix)
         first: dict[str, float] = self.state["first_risk"]
-        ascent = torch.zeros(len(inputs.tasks), dtype=torch.float64)
+        ascent = torch.zeros(len(inputs.tasks), dtype=torch.float64, device="cpu")
         for k, (task, row) in enumerate(zip(inputs.tasks, inputs.index.tolist(), strict=True)):
             risk = self._risk(matrix[k], sums[row])
             if task not in first:

@@ -70,7 +70,7 @@ class GradDrop(GradientCombination):
 
     def _uniform(self, count: int, like: Tensor) -> Tensor:
         """One draw per coordinate, shape (count,)."""
-        drawn = torch.rand(count, dtype=torch.float64, generator=self.generator)
+        drawn = torch.rand(count, dtype=torch.float64, generator=self.generator, device="cpu")
         return drawn.to(like.device)
 
     def combine(self, matrix: Tensor, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
@@ -98,7 +98,7 @@ class GradDrop(GradientCombination):
             size += share.abs_()
         purity = 0.5 * (1.0 + total / torch.where(size > 0.0, size, 1.0))
         excess = purity - self._uniform(len(purity), purity)
-        leaks = torch.as_tensor(self._leaks[inputs.index.numpy()]).to(gradients)
+        leaks = torch.from_numpy(self._leaks[inputs.index.numpy()]).to(gradients)
         combined = torch.zeros_like(gradients[0])
         for gradient, sign, leak in zip(gradients, signed, leaks, strict=True):
             kept = (sign * excess > 0.0).to(gradient.dtype)

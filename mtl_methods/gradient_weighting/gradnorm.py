@@ -130,7 +130,7 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
         for k, weight in zip(moved, kept, strict=True):
             now[k] = before[k] = weight * factor
         with torch.no_grad():
-            own.copy_(torch.tensor(now, dtype=own.dtype))
+            own.copy_(torch.tensor(now, dtype=own.dtype, device=own.device))
         self.state["before"] = torch.tensor(before, dtype=own.dtype, device=own.device)
 
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:

@@ -79,7 +79,7 @@ class GradVac(KeepsZeroGradients):
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:
         count = len(self.tasks)
-        self.state["goals"] = torch.zeros(count, count, dtype=torch.float64)
+        self.state["goals"] = torch.zeros(count, count, dtype=torch.float64, device="cpu")
 
     def _orders(self, inputs: StepInputs) -> NDArray[np.int64]:
         return random_orders(len(self.tasks), inputs.index, self.generator, with_self=False)

@@ -15,6 +15,8 @@ from mtl_methods.gradient_weighting.common import pseudo_inverse, unit_gram
 
 __all__ = ["IMTLG", "equal_projection_weights"]
 
+_WELL_CONDITIONED = 1e4  # largest condition number at which an inverse will do
+
 
 def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combination:
     """Weights of sum 1 with equal projections of ``sum_k w_k g_k`` on all unit gradients.
@@ -58,12 +60,25 @@ def equal_projection_weights(gram: NDArray[np.float64], epsilon: float) -> Combi
 
 
 def _along_inverse(cosines: NDArray[np.float64], tolerance: float) -> NDArray[np.float64] | None:
-    """``C^-1 1``, shape (K,), or nothing where C is singular."""
+    """``C^-1 1``, shape (K,), or nothing where C is singular.
+
+    Eigenvalues tell, which cost several times an inverse. Where C is far from singular the
+    inverse is as accurate, and its norm tells: ``1 / |C^-1|`` is at most the smallest of them and K
+    at least the largest.
+    """
+    try:
+        inverse = np.linalg.inv(cosines)
+    except np.linalg.LinAlgError:
+        return None
+    row: NDArray[np.float64]
+    if float(np.linalg.norm(inverse)) * len(cosines) < min(_WELL_CONDITIONED, 0.1 / tolerance):
+        row = inverse.sum(axis=1)
+        return row
     values, vectors = np.linalg.eigh(cosines)
     if not values[0] > tolerance * values[-1]:
         return None
-    solved: NDArray[np.float64] = (vectors / values) @ vectors.sum(axis=0)
-    return solved
+    row = (vectors / values) @ vectors.sum(axis=0)
+    return row
 
 
 class IMTLG(GramWeighting):

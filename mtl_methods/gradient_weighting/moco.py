@@ -117,7 +117,7 @@ class MoCo(SeesWeightedLosses, GradientCombination):
             lambda v: rate * (products @ v),
             softmax=self.simplex == "softmax",
         )
-        decision.combined = torch.as_tensor(weights).to(tracked) @ tracked
+        decision.combined = torch.from_numpy(weights).to(tracked) @ tracked
         return decision
 
     def _track(

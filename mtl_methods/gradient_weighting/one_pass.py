@@ -13,7 +13,6 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination, GradientWeighting
 from mtl_methods.core.method import Need, StepInputs
-from mtl_methods.core.step import TaskNumbers
 from mtl_methods.core.writing import backward_two_ways
 
 __all__ = ["OnePassWeighting"]
@@ -72,4 +71,4 @@ class OnePassWeighting(GradientWeighting):
             inputs.heads,
             inputs.joined,
         )
-        self.last_step.weights = TaskNumbers.beside(inputs.losses[0], effective)
+        self.last_step.tell_weights(effective, inputs.losses[0])

@@ -33,7 +33,7 @@ def random_orders(
     Returns:
         Shape (K, K) with, else (K, K - 1), positions among the present tasks.
     """
-    keys = torch.rand(count, count, dtype=torch.float64, generator=generator)
+    keys = torch.rand(count, count, dtype=torch.float64, generator=generator, device="cpu")
     present = (keys if len(index) == count else keys[index][:, index]).numpy()
     if with_self:
         return np.argsort(present, axis=1)

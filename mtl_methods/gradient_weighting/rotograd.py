@@ -164,7 +164,7 @@ class RotoGrad(GradientCombination):
         assert inputs.features is not None
         feature = inputs.features[0]
         norms = np.sqrt(gram.diagonal())
-        safe = torch.as_tensor(np.where(norms > 0.0, norms, 1.0)).to(matrix)
+        safe = torch.from_numpy(np.where(norms > 0.0, norms, 1.0)).to(matrix)
         mean = (1.0 / safe) @ matrix / len(norms)
         self._write_rotations(matrix, safe, mean, feature, inputs)
         common = self._common_norm(norms, inputs)

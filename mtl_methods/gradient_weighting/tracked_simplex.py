@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 def equal_weights(count: int) -> Tensor:
     """The start: 1 / K each, shape (K,), float64."""
-    return torch.full((count,), 1.0 / count, dtype=torch.float64)
+    return torch.full((count,), 1.0 / count, dtype=torch.float64, device="cpu")
 
 
 def move_on_simplex(

@@ -94,8 +94,8 @@ class DWA(LossWeighting):
     ) -> None:
         count = len(self.tasks)
         length = 2 * (self.window if self.level == "iterations" else 1)
-        self.state["history"] = torch.ones(count, length, dtype=torch.float64)
-        self.state["seen"] = torch.zeros(count, dtype=torch.int64)
+        self.state["history"] = torch.ones(count, length, dtype=torch.float64, device="cpu")
+        self.state["seen"] = torch.zeros(count, dtype=torch.int64, device="cpu")
 
     def _append(self, rows: Rows, values: NDArray[np.float64]) -> None:
         history = self.state["history"].numpy()  # views: changed in place

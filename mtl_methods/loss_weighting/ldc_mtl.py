@@ -193,11 +193,12 @@ class LDCMTL(LossWeighting):
                 layers += [nn.ReLU(), nn.Linear(self.hidden, count)]
             self.own.router = nn.Sequential(*layers).to(device, dtype)
         else:
-            start = torch.zeros(count, dtype=dtype)
+            start = torch.zeros(count, dtype=dtype, device="cpu")
             if self.router == "sigmoid":
                 start += 1.0
             elif self.router == "sigmoid_relu":
-                start += 0.2 + 0.8 * torch.rand(count, generator=self.generator, dtype=dtype)
+                drawn = torch.rand(count, generator=self.generator, dtype=dtype, device="cpu")
+                start += 0.2 + 0.8 * drawn
             self.own.routing = nn.Parameter(start.to(device))
         self.state["initial"] = {}
 

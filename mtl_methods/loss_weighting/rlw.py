@@ -29,7 +29,7 @@ def sample_draw(distribution: str, count: int, generator: torch.Generator) -> Te
     Returns:
         Shape (K,), float64.
     """
-    draw = torch.empty(count, dtype=torch.float64)
+    draw = torch.empty(count, dtype=torch.float64, device="cpu")
     if distribution == "normal":
         return draw.normal_(generator=generator)
     if distribution == "dirichlet":

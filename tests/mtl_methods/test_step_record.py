@@ -2,23 +2,51 @@
 
 import copy
 import pickle
+from typing import get_type_hints
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtl_methods import StepRecord, make_method
-from mtl_methods.core.step import TaskNumbers
 
 
 def test_numbers_become_one_tensor():
     record = StepRecord(tasks=("a", "b"))
     assert record.weights is None
-    record.weights = TaskNumbers([1.0, 2.0], torch.float64, None)
+    record.tell_weights([1.0, 2.0], torch.zeros((), dtype=torch.float64))
     assert record.weights.tolist() == [1.0, 2.0]
     assert record.weights.dtype == torch.float64
     assert record.weights is record.weights
+
+
+def test_numbers_live_where_they_were_told_to_whoever_reads_them():
+    record = StepRecord()
+    record.tell_weights([1.0, 2.0], torch.zeros(()))
+    with torch.device("meta"), torch.inference_mode():
+        assert record.weights.device.type == "cpu"
+    assert not record.weights.is_inference()
+
+
+@pytest.mark.parametrize("name", ["ls", "uw", "famo", "upgrad", "fairgrad"])
+def test_a_default_device_is_not_that_of_the_step(name):
+    parameter = nn.Parameter(torch.tensor([0.5, -1.0, 2.0]))
+    method = make_method(name)
+    method.setup(("a", "b"))
+    with torch.device("meta"):
+        losses = {"a": 2.0 * parameter.square().sum(), "b": parameter.exp().sum()}
+        method.backward(losses, [parameter])
+        assert method.weights.device.type == "cpu"
+    assert parameter.grad.device.type == "cpu"
+
+
+def test_a_record_is_an_ordinary_dataclass():
+    assert get_type_hints(StepRecord)["weights"] == Tensor | None
+    record = StepRecord(weights=torch.ones(1))
+    del record.weights
+    assert record.weights is None
+    assert record == StepRecord()
 
 
 def test_a_tensor_stays_what_it_is():
@@ -29,7 +57,7 @@ def test_a_tensor_stays_what_it_is():
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))])
 def test_a_record_is_copied_with_its_weights(again):
     record = StepRecord(tasks=("a",))
-    record.weights = TaskNumbers(np.array([3.0]), torch.float32, None)
+    record.tell_weights(np.array([3.0]), torch.zeros(()))
     assert again(record).weights.tolist() == [3.0]
     assert "weights=tensor([3.])" in repr(record)
 

@@ -94,30 +94,6 @@ def test_heads_get_their_factors(monkeypatch, loss, heads):
     torch.testing.assert_close(methods[0].weights, methods[1].weights)
 
 
-@pytest.mark.parametrize(
-    ("weights", "late"),
-    [([0.5, 4.0, 100.0], 0), ([0.01, 2.0, 1.0], 0), ([1e-6, 1.0, 1.0], 1), ([0.0, 1.0, 1e6], 1)],
-)
-def test_known_factors_go_with_the_losses_if_they_are_harmless(monkeypatch, weights, late):
-    stage = Stage()
-    methods = [compose(make_method("ls", weights=weights), make("upgrad")) for _ in range(2)]
-    multiplied, multiply = [], torch._foreach_mul_
-    monkeypatch.setattr(
-        torch, "_foreach_mul_", lambda *args: (multiplied.append(1), multiply(*args))
-    )
-    features, losses = stage.forward()
-    methods[0].backward(losses, stage.trunk.parameters(), features=features)
-    monkeypatch.undo()
-    assert len(multiplied) == late
-    whole = stage.gradients()
-    parts, _ = passes(monkeypatch, methods[1], stage, watched=True)
-    for a, b in zip(whole, parts, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * float(b.abs().max()))
-    torch.testing.assert_close(methods[0].weights, methods[1].weights, rtol=1e-4, atol=1e-9)
-    raw, same = (method.last_step.gram for method in methods)
-    torch.testing.assert_close(torch.tensor(raw), torch.tensor(same), rtol=1e-5, atol=1e-9)
-
-
 def test_gradients_that_are_there_already_are_added_to(monkeypatch):
     stage = Stage()
     once, _ = passes(monkeypatch, make("fairgrad"), stage)

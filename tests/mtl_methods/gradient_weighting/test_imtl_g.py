@@ -5,6 +5,7 @@ import pytest
 from adapters.helpers import gradient_step
 
 from mtl_methods import make_method
+from mtl_methods.gradient_weighting.imtl_g import equal_projection_weights
 
 
 def test_two_orthogonal_gradients():
@@ -50,3 +51,17 @@ def test_dependent_gradients_of_very_different_size():
     norms = outcome.raw.norm(dim=1)
     projections = outcome.raw @ outcome.written / norms
     assert projections[0] == pytest.approx(float(projections[1]), rel=1e-6)
+
+
+@pytest.mark.parametrize("apart", [1e-6, 1e-3, 1.0])
+def test_projections_are_equal_however_close_gradients_are(apart):
+    generator = np.random.default_rng(7)
+    gradients = generator.normal(size=(9, 30))
+    gradients[0] = 2.0 * gradients[1] + apart * generator.normal(size=30)
+    gram = gradients @ gradients.T
+    decision = equal_projection_weights(gram, 2.0**-52)
+    norms = np.sqrt(gram.diagonal())
+    exact = np.linalg.lstsq(gradients / norms[:, None], np.ones(9))[0]  # the common direction
+    exact = np.linalg.lstsq(gradients.T, exact)[0]
+    assert decision.residual <= 1e-8
+    assert decision.weights == pytest.approx(exact / exact.sum(), rel=1e-12 / apart**2, abs=1e-12)
