@@ -194,10 +194,10 @@ def loss_numbers(
 def _check_scalars(name: str, tasks: Sequence[str], terms: Sequence[Tensor]) -> None:
     """Refuses what is no real scalar tensor, by name."""
     for task, loss in zip(tasks, terms, strict=True):
-        if not isinstance(loss, Tensor) or loss.numel() != 1 or loss.is_complex():
+        if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.is_floating_point():
             found = type(loss).__name__
             if isinstance(loss, Tensor):
-                found = str(loss.dtype if loss.is_complex() else tuple(loss.shape))
+                found = str(tuple(loss.shape) if loss.is_floating_point() else loss.dtype)
             raise TaskError(
                 f"{name}: the loss of task {task!r} must be a real scalar tensor, got {found}"
             )

@@ -165,7 +165,7 @@ def joined_losses(terms: Sequence[Tensor]) -> Tensor | None:
     One vector is read, and differentiated, in one operation.
     """
     first = terms[0]
-    if not isinstance(first, Tensor) or first.is_complex():
+    if not isinstance(first, Tensor) or not first.is_floating_point():
         return None
     dtype, on_cpu = first.dtype, first.is_cpu
     for loss in terms:

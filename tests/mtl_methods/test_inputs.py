@@ -38,6 +38,10 @@ def a_step():
         (lambda s: {"losses": s[3]["t0"]}, "losses must be a mapping.*Tensor"),
         (lambda s: {"losses": {"t0": s[3]["t0"] * 1j}}, "real scalar.*complex64"),
         (lambda s: {"losses": {"t0": 0.5}}, "real scalar tensor, got float"),
+        (
+            lambda s: {"losses": {"x": torch.tensor(1), **s[3]}},
+            "real scalar tensor, got torch.int64",
+        ),
     ],
 )
 def test_arguments_that_are_refused(name, change, sentence):
