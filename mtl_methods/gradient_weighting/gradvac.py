@@ -87,8 +87,9 @@ class GradVac(KeepsZeroGradients):
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """One pass of corrections, all tasks at once, in units of the tasks' norms.
 
-        There ``squares`` is ``|v_i|^2 / |g_i|^2``, ``products`` ``<v_i, g_j> / (|g_i| |g_j|)``,
-        and the coefficient of Equation 4 is positive where the cosine is below its goal.
+        There ``parts`` are the coefficients of each ``v_i / |g_i|`` on the ``g_j / |g_j|``,
+        ``squares`` is ``|v_i|^2 / |g_i|^2``, ``product`` ``<v_i, g_j> / (|g_i| |g_j|)``, and the
+        coefficient of Equation 4 is positive where the cosine is below its goal.
         """
         count = len(gram)
         stored = self.state["goals"].numpy()
@@ -112,32 +113,31 @@ class GradVac(KeepsZeroGradients):
         reach = (known & (means > -_LARGEST_GOAL)) / (width + self.epsilon * units)
         with np.errstate(over="ignore"):  # beside infinity a cosine is 0
             floors = self.epsilon * units * inverse[:, None] + _TINY
-        changes, cosines = np.zeros((2, *orders.T.shape))
+        cosines = np.zeros(orders.T.shape)
         unit = gram * inverse * inverse[:, None]
-        products = unit.copy()
-        squares = unit.diagonal().copy()
+        parts = np.eye(count)
+        squares = unit.diagonal()
+        nothing, one = np.zeros(count), np.ones(count)  # numbers would be made arrays each time
         passes = zip(
             np.ascontiguousarray(orders.T),
             np.ascontiguousarray(orders.T + count * rows),
             np.ascontiguousarray((goal * reach).T),
             np.ascontiguousarray((width * reach).T),
             np.ascontiguousarray(floors.T),
-            changes,
             cosines,
             strict=True,
         )
-        for others, places, across, along, floor, change, cosine in passes:
-            product = products.take(places)
+        for others, places, across, along, floor, cosine in passes:
+            product = np.vecdot(parts, unit.take(others, 0))
             own = np.sqrt(squares)
             np.divide(product, own + floor, out=cosine)
-            sine = np.sqrt(np.maximum(1.0 - cosine * cosine, 0.0))
-            np.multiply(own, np.maximum(across * sine - along * cosine, 0.0), out=change)
-            products += change[:, None] * unit.take(others, 0)
-            squares += change * (2.0 * product + change)
-            np.maximum(squares, 0.0, out=squares)
+            sine = np.sqrt(np.maximum(one - cosine * cosine, nothing))
+            change = own * np.maximum(across * sine - along * cosine, nothing)
+            parts.put(places, change)
+            squares = np.maximum(squares + change * (product + product + change), nothing)
         seen = np.minimum(np.maximum(cosines.T, -1.0), 1.0)  # beyond it is rounding
-        parts = np.eye(count)
-        parts[visited] = changes.T * norms[:, None] * units
+        parts *= norms[:, None] * inverse
+        parts[rows, rows] = 1.0
         goals[visited] = means + self.beta * np.where(known, seen - means, 0.0)
         stored[everywhere] = goals
         return Combination(weights=parts.sum(axis=0))
