@@ -157,7 +157,7 @@ class BayesAgg(GradientCombination):
             fresh = fresh + self.memory * precision[task].to(fresh)
             target = target + self.memory * information[task].to(target)
         precision[task], information[task] = fresh, target
-        eye = torch.eye(inputs.shape[1]).to(fresh)
+        eye = torch.eye(inputs.shape[1], dtype=fresh.dtype, device=fresh.device)
         scale = fresh.diagonal(dim1=-2, dim2=-1).amax(dim=-1).clamp(min=1.0)[:, None, None]
         factor = torch.linalg.cholesky(fresh + eye / self.prior_variance + eye * scale * 1e-12)
         means = torch.cholesky_solve(target[..., None], factor)[..., 0]
