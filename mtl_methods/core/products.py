@@ -16,7 +16,9 @@ __all__ = [
     "Block",
     "has_kept_digits",
     "long_product",
+    "lower_product",
     "lower_products",
+    "mirrored",
     "scaled_product",
     "symmetric_sum",
 ]
@@ -24,7 +26,10 @@ __all__ = [
 Block = tuple[int, int, Tensor]
 """A block of a larger matrix: its first row, its first column, its entries."""
 
-_BLOCK = 1 << 16  # columns at once: partial sums keep float32 digits, operands stay in the cache
+_BLOCK = 1 << 16  # columns at once: partial sums keep float32 digits
+_CACHED = 1 << 18, 1 << 13  # numbers at once on a CPU, whose caches hold them, and fewest columns
+_STRIP = 12  # rows at once of a symmetric product on a CPU: two fifths fewer than the square
+_SMALL = 1 << 20  # multiply-adds of a product not worth cutting
 _TASKS = 8  # rows of a temporary product
 _UNDERFLOW = 1e-30  # squared norms below it may have lost float32 digits
 
@@ -34,24 +39,56 @@ def has_kept_digits(gram: NDArray[np.float64]) -> bool:
     return min(gram.diagonal().tolist()) > _UNDERFLOW and is_finite(gram)
 
 
-def long_product(left: Tensor, right: Tensor | None = None) -> Tensor:
+def long_product(left: Tensor, right: Tensor) -> Tensor:
     """``left @ rightᵀ``, a block of columns at a time.
 
     Args:
         left: Shape (a, m).
-        right: Shape (b, m); ``left`` if not given.
+        right: Shape (b, m).
 
     Returns:
         Shape (a, b).
     """
-    right = left if right is None else right
-    if left.shape[1] <= 2 * _BLOCK:
+    size = left.shape[1]
+    step = _columns(left.shape[0] + right.shape[0], left)
+    if size <= 2 * step:
         return left @ right.T
     total = left.new_zeros(left.shape[0], right.shape[0])
-    for start in range(0, left.shape[1], _BLOCK):
-        end = start + _BLOCK
+    for start in range(0, size, step):
+        end = start + step
         total.addmm_(left[:, start:end], right[:, start:end].T)
     return total
+
+
+def lower_product(rows: Tensor) -> Tensor:
+    """``rows @ rowsᵀ`` on and below the diagonal; what is above it does not count.
+
+    Args:
+        rows: Shape (a, m).
+
+    Returns:
+        Shape (a, a).
+    """
+    count, size = rows.shape
+    strip = _STRIP if rows.device.type == "cpu" else count
+    if count <= strip or count * count * size <= _SMALL:
+        return long_product(rows, rows)
+    total = rows.new_zeros(count, count)
+    step = _columns(count, rows)
+    for start in range(0, size, step):
+        part = rows[:, start : start + step]
+        for first in range(0, count, strip):
+            end = min(first + strip, count)
+            total[first:end, :end].addmm_(part[first:end], part[:end].T)
+    return total
+
+
+def _columns(rows: int, like: Tensor) -> int:
+    """How many columns of so many rows are multiplied at once."""
+    if like.device.type != "cpu":
+        return _BLOCK
+    numbers, fewest = _CACHED
+    return min(max(numbers // rows, fewest), _BLOCK)
 
 
 def scaled_product(factor: float, left: Tensor, right: Tensor) -> Tensor:
@@ -102,7 +139,8 @@ def lower_products(
             for earlier in flat[:i]:
                 products.append((row + start, column, long_product(left, earlier)))
                 column += earlier.shape[0]
-            products.append((row + start, column, long_product(left, flat[i][:end])))
+            own = lower_product(left) if turned is None else long_product(left, flat[i][:end])
+            products.append((row + start, column, own))
         row += count
     return products
 
@@ -157,7 +195,12 @@ def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
         part = flat[start:end].reshape(height, width)
         lower[row : row + height, column : column + width] += part
         start = end
-    return np.where(_lower_triangle(size), lower, lower.T)
+    return mirrored(lower)
+
+
+def mirrored(lower: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The symmetric matrix with this lower triangle, shape (K, K)."""
+    return np.where(_lower_triangle(len(lower)), lower, lower.T)
 
 
 @functools.cache

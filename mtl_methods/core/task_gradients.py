@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtl_methods.core.graph import reachable_leaves
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
-from mtl_methods.core.products import has_kept_digits, long_product
+from mtl_methods.core.products import has_kept_digits, lower_product, mirrored
 from mtl_methods.core.writing import accumulate, filled_like, without_autocast
 from mtl_methods.errors import TaskError
 from mtl_methods.exact_gram import check_apart, feature_gradients
@@ -286,7 +286,7 @@ def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
         the type of the matrix and, where that under- or overflows, in float64.
     """
     with torch.no_grad(), without_autocast(matrix.device.type):
-        gram: NDArray[np.float64] = long_product(matrix).to("cpu", torch.float64).numpy()
+        gram: NDArray[np.float64] = lower_product(matrix).to("cpu", torch.float64).numpy()
         if matrix.dtype != torch.float64 and not has_kept_digits(gram):
-            gram = long_product(matrix.to(torch.float64)).cpu().numpy()
-    return (gram + gram.T) * 0.5
+            gram = lower_product(matrix.to(torch.float64)).cpu().numpy()
+    return mirrored(gram)

@@ -8,7 +8,9 @@ from mtl_methods.core.products import (
     has_kept_digits,
     is_finite,
     long_product,
+    lower_product,
     lower_products,
+    mirrored,
     scaled_product,
     symmetric_sum,
 )
@@ -63,7 +65,24 @@ def test_long_float32_rows_keep_their_digits(count):
     expected = (long @ long.T).numpy()
     scale = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
     assert (np.abs(symmetric_sum(blocks, count) - expected) / scale).max() < 1e-6
-    assert torch.equal(long_product(narrow), long_product(narrow, narrow))
+    for product in (long_product(narrow, narrow), lower_product(narrow)):
+        found = mirrored(product.double().numpy())
+        assert (np.abs(found - expected) / scale).max() < 1e-6
+
+
+@pytest.mark.parametrize("count", [1, 12, 13, 24, 40])
+@pytest.mark.parametrize("size", [1, 7, 8191, 8192, 20_000])
+def test_strips_of_rows_and_blocks_of_columns_make_the_lower_triangle(count, size):
+    matrix = rows(count, size)
+    found = mirrored(lower_product(matrix).numpy())
+    np.testing.assert_allclose(found, (matrix @ matrix.T).numpy(), rtol=1e-10, atol=1e-10)
+    assert (found == found.T).all()
+
+
+@pytest.mark.parametrize(("count", "other"), [(1, 1), (3, 40), (40, 8)])
+def test_blocks_of_columns_make_the_whole_product(count, other):
+    left, right = rows(count, 140_001), rows(other, 140_001, seed=1)
+    torch.testing.assert_close(long_product(left, right), left @ right.T)
 
 
 @pytest.mark.parametrize("groups", [(), (3,)])
