@@ -19,7 +19,6 @@ __all__ = [
     "lower_product",
     "lower_products",
     "mirrored",
-    "scaled_product",
     "symmetric_sum",
 ]
 
@@ -91,24 +90,6 @@ def _columns(rows: int, like: Tensor) -> int:
     return min(max(numbers // rows, fewest), _BLOCK)
 
 
-def scaled_product(factor: float, left: Tensor, right: Tensor) -> Tensor:
-    """``factor * left @ right``, without a pass of its own for the factor.
-
-    Args:
-        factor: A number.
-        left: Shape (a, b) or (g, a, b).
-        right: Shape (b, c) or (g, b, c).
-
-    Returns:
-        Shape (a, c) or (g, a, c).
-    """
-    if factor == 1.0:
-        return left @ right
-    nothing = left.new_zeros(())
-    product = torch.addmm if left.dim() == 2 else torch.baddbmm
-    return product(nothing, left, right, beta=0.0, alpha=factor)
-
-
 def lower_products(
     blocks: Sequence[Tensor], turned: Callable[[Tensor], Tensor] | None = None
 ) -> list[Block]:
@@ -117,7 +98,8 @@ def lower_products(
     Args:
         blocks: K rows in blocks, each of shape (c, ...).
         turned: From some of the rows, shape (c, ...), to c others of as many elements; default the
-            same. It makes few at a time, so that no second copy of all rows exists.
+            same. It makes few at a time, so that no second copy of all rows exists; they are used
+            up before the next call.
 
     Returns:
         Blocks that cover the lower triangle of the (K, K) matrix, of shape () if each block of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.core.products import Block, lower_products, scaled_product
+from mtl_methods.core.products import Block, lower_products
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
 from mtl_methods.exact_gram.memory import is_sole_owner
 
@@ -31,6 +32,7 @@ class Workspace:
     def __init__(self) -> None:
         self._free: dict[Hashable, Tensor] = {}
         self._taken: dict[Hashable, Tensor] = {}
+        self._scratch: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def reset(self) -> None:
         """Begins a step: buffers of the last one are free, older ones are dropped."""
@@ -46,6 +48,14 @@ class Workspace:
             buffer = torch.empty(tuple(shape), dtype=dtype, device=device)
         self._taken[key] = buffer
         return buffer
+
+    def scratch(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Memory for a result that is used up before the next call, which hands it out again."""
+        size = math.prod(shape)
+        memory = self._scratch.get((dtype, device))
+        if memory is None or memory.numel() < size:
+            memory = self._scratch[dtype, device] = torch.empty(size, dtype=dtype, device=device)
+        return memory[:size].view(tuple(shape))
 
 
 class Factor(ABC):
@@ -75,7 +85,8 @@ class Factor(ABC):
         if self.tasks <= _FEW or chunk.shape[0] == self.tasks:
             if chunk.dtype != self.dtype:
                 chunk = chunk.to(self.dtype)
-            self._kept.setdefault(part, []).append(chunk.contiguous())
+            # Detached: a view would keep what it was made of, and with it the memory's first owner.
+            self._kept.setdefault(part, []).append(chunk.contiguous().detach())
             return
         if part not in self._kept:
             key = (id(self.parameter), part)
@@ -115,26 +126,23 @@ class Factor(ABC):
         """What is kept, each block (c, ...) of c tasks."""
         return self._kept[0]
 
-    def _weighted(self, weights: Sequence[float]) -> Tensor:
-        """``sum_k weights[k] * kept_k``."""
-        total, unit = self._weighted_in_units(weights)
-        return total if unit == 1.0 else total.mul_(unit)
-
-    def _weighted_in_units(self, weights: Sequence[float]) -> tuple[Tensor, float]:
-        """A fresh tensor and a number whose product is ``sum_k weights[k] * kept_k``."""
+    def _weighted(self, weights: Sequence[float], *, keep: bool = True) -> Tensor:
+        """``sum_k weights[k] * kept_k``; in scratch memory unless it is to be kept."""
         blocks = self._blocks()
         if len(blocks) < max(self.tasks, 2):
             block = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
             vector = torch.tensor(weights, dtype=block.dtype, device=block.device)
-            return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:]), 1.0
+            return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:])
         rows = [block.squeeze(0) for block in blocks]
         largest = max(range(len(rows)), key=lambda k: abs(weights[k]))
         unit = weights[largest] or 1.0
         first, *others = [k for k in range(len(rows)) if k != largest]
-        total = torch.add(rows[largest], rows[first], alpha=weights[first] / unit)
+        row = rows[largest]
+        out = None if keep else self._workspace.scratch(row.shape, row.dtype, row.device)
+        total = torch.add(row, rows[first], alpha=weights[first] / unit, out=out)
         for k in others:
             total.add_(rows[k], alpha=weights[k] / unit)
-        return total, unit
+        return total if unit == 1.0 else total.mul_(unit)
 
 
 class _Rows(Factor):
@@ -216,19 +224,19 @@ class MatrixFactor(Factor):
 
         def turned(block: Tensor) -> Tensor:
             if block.shape[0] == 1:
-                return similarity @ block.squeeze(0)
-            return similarity @ block
+                block = block.squeeze(0)
+            memory = self._workspace.scratch(block.shape, block.dtype, block.device)
+            return torch.matmul(similarity, block, out=memory)
 
         return lower_products(blocks, turned)
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
-        mean, unit = self._weighted_in_units(weights)
+        mean = self._weighted(weights, keep=False)
         combined = []
         if self.bias is not None:  # before the product, which takes the mean out of the cache
-            total = mean.sum(-2).view(self.bias.shape)
-            combined.append((self.bias, total if unit == 1.0 else total.mul_(unit)))
-        product = scaled_product(unit, mean.mT, self._inputs())
+            combined.append((self.bias, mean.sum(-2).view(self.bias.shape)))
+        product = mean.mT @ self._inputs()
         combined.append((self.parameter, self.uses[0].fold(product)))
         return combined
 

@@ -11,7 +11,6 @@ from mtl_methods.core.products import (
     lower_product,
     lower_products,
     mirrored,
-    scaled_product,
     symmetric_sum,
 )
 
@@ -83,15 +82,6 @@ def test_strips_of_rows_and_blocks_of_columns_make_the_lower_triangle(count, siz
 def test_blocks_of_columns_make_the_whole_product(count, other):
     left, right = rows(count, 140_001), rows(other, 140_001, seed=1)
     torch.testing.assert_close(long_product(left, right), left @ right.T)
-
-
-@pytest.mark.parametrize("groups", [(), (3,)])
-@pytest.mark.parametrize("factor", [1.0, 0.0, -2.5e-3])
-def test_a_scaled_product_is_the_product_times_its_factor(groups, factor):
-    generator = torch.Generator().manual_seed(0)
-    left = torch.randn(*groups, 5, 4, generator=generator, dtype=torch.float64)
-    right = torch.randn(*groups, 4, 6, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(scaled_product(factor, left, right), factor * (left @ right))
 
 
 @pytest.mark.parametrize("size", [2, 40])
