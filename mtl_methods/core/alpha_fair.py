@@ -42,9 +42,9 @@ class AlphaFairWeighting(GramWeighting):
         """``-2 / (1 + p)``, since the Gram matrix answers with ``s**2``."""
         return -2.0 / (1.0 + self.exponent())
 
-    def constants(self, inputs: StepInputs) -> NDArray[np.float64]:
-        """The c of the equation, shape (K,); 1 unless a method says otherwise."""
-        return np.ones(len(inputs.tasks))
+    def constants(self, inputs: StepInputs) -> NDArray[np.float64] | None:
+        """The c of the equation, shape (K,); ``None`` for 1."""
+        return None
 
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The weights of the shared solver."""

@@ -14,6 +14,7 @@ from mtl_methods.solvers.finite import is_finite
 
 __all__ = [
     "Block",
+    "dot_products",
     "has_kept_digits",
     "long_product",
     "lower_product",
@@ -90,62 +91,59 @@ def _columns(rows: int, like: Tensor) -> int:
     return min(max(numbers // rows, fewest), _BLOCK)
 
 
-def lower_products(
-    blocks: Sequence[Tensor], turned: Callable[[Tensor], Tensor] | None = None
-) -> list[Block]:
+def lower_products(rows: Tensor, turned: Callable[[Tensor], Tensor] | None = None) -> list[Block]:
     """``<turned(row_i), row_j>`` for j <= i.
 
     Args:
-        blocks: K rows in blocks, each of shape (c, ...).
+        rows: Shape (K, ...).
         turned: From some of the rows, shape (c, ...), to c others of as many elements; default the
             same. It makes few at a time, so that no second copy of all rows exists; they are used
             up before the next call.
 
     Returns:
-        Blocks that cover the lower triangle of the (K, K) matrix, of shape () if each block of
-        rows has one; what they hold above the diagonal does not count.
+        Blocks that cover the lower triangle of the (K, K) matrix; what they hold above the diagonal
+        does not count.
     """
-    if all(block.shape[0] == 1 for block in blocks):
-        return _dot_products(blocks, turned)
-    flat = [block.reshape(block.shape[0], -1) for block in blocks]
+    count = rows.shape[0]
+    flat = rows.reshape(count, -1)
+    if turned is None:
+        return [(0, 0, lower_product(flat))]
     products: list[Block] = []
-    row = 0
-    for i, block in enumerate(blocks):
-        count = block.shape[0]
-        step = count if turned is None else _TASKS
-        for start in range(0, count, step):
-            end = min(start + step, count)
-            part = block[start:end]
-            left = (part if turned is None else turned(part)).reshape(end - start, -1)
-            column = 0
-            for earlier in flat[:i]:
-                products.append((row + start, column, long_product(left, earlier)))
-                column += earlier.shape[0]
-            own = lower_product(left) if turned is None else long_product(left, flat[i][:end])
-            products.append((row + start, column, own))
-        row += count
+    for start in range(0, count, _TASKS):
+        end = min(start + _TASKS, count)
+        left = turned(rows[start:end]).reshape(end - start, -1)
+        products.append((start, 0, long_product(left, flat[:end])))
     return products
 
 
-def _dot_products(
-    blocks: Sequence[Tensor], turned: Callable[[Tensor], Tensor] | None
+def dot_products(
+    rows: Sequence[Tensor], turned: Callable[[Tensor], Tensor] | None = None
 ) -> list[Block]:
-    rows = [block.reshape(-1) for block in blocks]
+    """The same for a few rows, each by itself.
+
+    Args:
+        rows: K tensors of a shape.
+        turned: From one of them to another of as many elements; default the same.
+
+    Returns:
+        The products, of shape ().
+    """
+    flat = [row.reshape(-1) for row in rows]
     products: list[Block] = []
-    for i, block in enumerate(blocks):
-        left = rows[i] if turned is None else turned(block).reshape(-1)
-        products += [(i, j, _dot(left, rows[j])) for j in range(i + 1)]
+    for i, row in enumerate(rows):
+        left = flat[i] if turned is None else turned(row).reshape(-1)
+        products += [(i, j, _dot(left, flat[j])) for j in range(i + 1)]
     return products
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
-    if left.shape[0] <= _BLOCK:
+    if left.numel() <= _BLOCK:
         return torch.dot(left, right)
     return long_product(left.unsqueeze(0), right.unsqueeze(0)).view(())
 
 
 def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
-    """The sum of symmetric matrices that :func:`lower_products` gave.
+    """The sum of symmetric matrices that :func:`lower_products` and :func:`dot_products` gave.
 
     Args:
         blocks: Blocks of all of them.

@@ -17,6 +17,7 @@ __all__ = [
     "backward_weighted",
     "device_of",
     "filled_like",
+    "give",
     "joined_losses",
     "one_root",
     "without_autocast",
@@ -63,14 +64,18 @@ def accumulate(
             value = value * scale
         elif not owned and parameter.grad is None:
             value = value.clone()
-        _add(parameter, value)
+        give(parameter, value)
 
 
-def _add(parameter: Tensor, value: Tensor) -> None:
+def give(parameter: Tensor, value: Tensor) -> None:
     """Adds a value to ``.grad``, or makes it ``.grad`` where there is none and it fits.
 
     Fused optimisers (torch 2.13, CPU) pair the elements of parameter and gradient by their place
     in memory without a look at strides, so that another layout would move the wrong elements.
+
+    Args:
+        parameter: A leaf.
+        value: Its gradient, without a graph, the caller's to give away.
     """
     if value.dtype != parameter.dtype:
         value = value.to(parameter.dtype)
@@ -117,7 +122,7 @@ def accumulate_weighted(
         with torch.no_grad():
             values = torch._foreach_mul([g for _, g, _ in kept], [f for _, _, f in kept])
     for (parameter, _, _), value in zip(kept, values, strict=True):
-        _add(parameter, value)
+        give(parameter, value)
 
 
 def backward_weighted(

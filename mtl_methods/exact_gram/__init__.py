@@ -10,9 +10,9 @@ registered on the model and nothing is kept after it.
 from __future__ import annotations
 
 from mtl_methods.exact_gram.factored import FactoredGradients, factored_gradients
-from mtl_methods.exact_gram.factors import Workspace
 from mtl_methods.exact_gram.features import backward_combining, check_apart, feature_gradients
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
+from mtl_methods.exact_gram.workspace import Workspace
 
 __all__ = [
     "FactoredGradients",

@@ -16,15 +16,15 @@ from torch import Tensor
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, symmetric_sum
-from mtl_methods.core.writing import accumulate, filled_like, without_autocast
+from mtl_methods.core.writing import filled_like, give, without_autocast
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import (
     Factor,
     GradientFactor,
     LeafFactor,
     MatrixFactor,
+    Passes,
     RowFactor,
-    Workspace,
 )
 from mtl_methods.exact_gram.layer import (
     GradientUse,
@@ -37,6 +37,7 @@ from mtl_methods.exact_gram.plan import FactorPlan, GramPlan, make_plan
 from mtl_methods.exact_gram.readings import Readings
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
+from mtl_methods.exact_gram.workspace import Workspace
 
 __all__ = ["FactoredGradients", "PlainGradients", "factored_gradients"]
 
@@ -73,7 +74,8 @@ class FactoredGradients:
         self._scale = scale
         workspace.reset()
         self._tasks = len(losses)
-        self._factors = [_factor(factor, self._tasks, workspace) for factor in factors]
+        passes = Passes(self._tasks, plan.tasks_at_once == 1, workspace)
+        self._factors = [_factor(factor, passes) for factor in factors]
         self._targets, self._places = _targets(self._factors)
         self._device = trunk.parameters[0].device
         self.rows = _no_columns(self._tasks, self._factors[0].dtype, self._device)
@@ -102,7 +104,7 @@ class FactoredGradients:
             numbers = weights.tolist()
             for factor in self._factors:
                 for parameter, gradient in factor.combine(numbers):
-                    accumulate([parameter], [gradient], owned=True)
+                    give(parameter, gradient)
 
     def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads, once."""
@@ -121,8 +123,9 @@ class FactoredGradients:
             for k, (loss, leaves) in enumerate(zip(losses, trunk.private_leaves, strict=True)):
                 head = self._send_down(k, loss, leaves, readings, is_last=k == last)
                 self.heads.append(head)
-                if k != last:
-                    self._make_own()
+                if k != last:  # after what autograd gave is let go of
+                    for factor in self._factors:
+                        factor.make_own()
 
     def _send_down(
         self,
@@ -143,12 +146,15 @@ class FactoredGradients:
                 retain_graph=not is_last,
                 allow_unused=True,
             )
-        self._collect(task, 1, readings.put_into(found[:count], 1, batched=False), False)
+        gradients = [
+            _zeros(target) if gradient is None else _plain(gradient)
+            for target, gradient in zip(
+                self._targets, readings.put_into(found[:count], 1, batched=False), strict=True
+            )
+        ]
+        for factor, places in zip(self._factors, self._places, strict=True):
+            factor.collect_one(task, [gradients[place] for place in places])
         return HeadGradient(tuple(leaves), tuple(found[count:]))
-
-    def _make_own(self) -> None:
-        for factor in self._factors:
-            factor.make_own()
 
     def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
         """Sends the tasks down the trunk, some at once, and keeps what factors need."""
@@ -189,8 +195,6 @@ class FactoredGradients:
                 read = readings.put_into(found, count, batched=together)
                 self._collect(first, count, read, together)
                 first += count
-                if first < end:
-                    self._make_own()
 
     def _collect(
         self, first: int, count: int, found: Sequence[Tensor | None], batched: bool
@@ -201,10 +205,7 @@ class FactoredGradients:
             if gradient is None:
                 gradients.append(_zeros(target, count))
                 continue
-            if gradient.layout is not torch.strided:
-                gradient = gradient.to_dense()
-            if gradient.requires_grad:
-                gradient = gradient.detach()
+            gradient = _plain(gradient)
             gradients.append(gradient if batched else gradient.unsqueeze(0))
         for factor, places in zip(self._factors, self._places, strict=True):
             factor.collect(first, [gradients[place] for place in places])
@@ -215,13 +216,20 @@ def _no_columns(tasks: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.empty(tasks, 0, dtype=dtype, device=device)
 
 
-def _zeros(target: Any, count: int) -> Tensor:
-    """What several tasks send to a target that none of them reaches."""
+def _plain(gradient: Tensor) -> Tensor:
+    """A gradient as autograd gave it, dense and without a graph."""
+    if gradient.layout is not torch.strided:
+        gradient = gradient.to_dense()
+    return gradient.detach() if gradient.requires_grad else gradient
+
+
+def _zeros(target: Any, *count: int) -> Tensor:
+    """What a task, or several, sends to a target that it does not reach."""
     if isinstance(target, Tensor):
-        return target.new_zeros((count, *target.shape))
+        return target.new_zeros((*count, *target.shape))
     node: Any = target.node
     metadata = node._input_metadata[target.output_nr]
-    return torch.zeros((count, *metadata.shape), dtype=metadata.dtype, device=metadata.device)
+    return torch.zeros((*count, *metadata.shape), dtype=metadata.dtype, device=metadata.device)
 
 
 def _targets(factors: Sequence[Factor]) -> tuple[list[Any], list[list[int]]]:
@@ -241,20 +249,20 @@ def _targets(factors: Sequence[Factor]) -> tuple[list[Any], list[list[int]]]:
     return targets, places
 
 
-def _factor(plan: FactorPlan, tasks: int, workspace: Workspace) -> Factor:
+def _factor(plan: FactorPlan, passes: Passes) -> Factor:
     parameter, uses = plan.parameter, plan.uses
     matrix = [use for use in uses if isinstance(use, MatrixUse)]
     if matrix and has_many_rows(matrix):
-        return GradientFactor(parameter, list(map(as_gradient_use, matrix)), tasks, workspace)
+        return GradientFactor(parameter, list(map(as_gradient_use, matrix)), passes)
     if matrix:
-        return MatrixFactor(parameter, matrix, tasks, workspace, plan.bias)
+        return MatrixFactor(parameter, matrix, passes, plan.bias)
     rows = [use for use in uses if isinstance(use, RowUse)]
     if rows:
-        return RowFactor(parameter, rows, tasks, workspace)
+        return RowFactor(parameter, rows, passes)
     small = [use for use in uses if isinstance(use, GradientUse)]
     if small:
-        return GradientFactor(parameter, small, tasks, workspace)
-    return LeafFactor(parameter, tasks, workspace)
+        return GradientFactor(parameter, small, passes)
+    return LeafFactor(parameter, passes)
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,36 @@
-"""What is kept of K task gradients of one parameter, and the Gram matrix and sums made of it."""
+"""The Gram matrix, and weighted sums, of K gradients of one parameter from what is kept of them."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from mtl_methods.core.products import Block, lower_products
+from mtl_methods.core.products import Block
+from mtl_methods.exact_gram.kept import Kept, keep
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
-from mtl_methods.exact_gram.memory import is_sole_owner
+from mtl_methods.exact_gram.workspace import Workspace
 
-__all__ = [
-    "Factor",
-    "GradientFactor",
-    "LeafFactor",
-    "MatrixFactor",
-    "RowFactor",
-    "Workspace",
-]
-
-_FEW = 4  # tasks that are kept each by itself: a product for each pair costs less than a buffer
+__all__ = ["Factor", "GradientFactor", "LeafFactor", "MatrixFactor", "Passes", "RowFactor"]
 
 
-class Workspace:
-    """Buffers that live from step to step, since fresh large ones cost more than filling them."""
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How gradients come in a step.
 
-    def __init__(self) -> None:
-        self._free: dict[Hashable, Tensor] = {}
-        self._taken: dict[Hashable, Tensor] = {}
-        self._scratch: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+    Attributes:
+        tasks: Number of tasks K.
+        one_by_one: Whether each task is sent down the trunk by itself.
+        workspace: Buffers of earlier steps to use again.
+    """
 
-    def reset(self) -> None:
-        """Begins a step: buffers of the last one are free, older ones are dropped."""
-        self._free, self._taken = self._taken, {}
-
-    def take(
-        self, key: Hashable, shape: Sequence[int], dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        """A buffer with any content, the same for the same key as long as it fits exactly."""
-        buffer = self._free.pop(key, None)
-        wanted = (torch.Size(shape), dtype, device)
-        if buffer is None or (buffer.shape, buffer.dtype, buffer.device) != wanted:
-            buffer = torch.empty(tuple(shape), dtype=dtype, device=device)
-        self._taken[key] = buffer
-        return buffer
-
-    def scratch(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-        """Memory for a result that is used up before the next call, which hands it out again."""
-        size = math.prod(shape)
-        memory = self._scratch.get((dtype, device))
-        if memory is None or memory.numel() < size:
-            memory = self._scratch[dtype, device] = torch.empty(size, dtype=dtype, device=device)
-        return memory[:size].view(tuple(shape))
+    tasks: int
+    one_by_one: bool
+    workspace: Workspace
 
 
 class Factor(ABC):
@@ -67,48 +42,31 @@ class Factor(ABC):
     """
 
     def __init__(
-        self,
-        parameter: Tensor,
-        targets: Sequence[Tensor | GradientEdge],
-        tasks: int,
-        workspace: Workspace,
+        self, parameter: Tensor, targets: Sequence[Tensor | GradientEdge], passes: Passes
     ) -> None:
         self.parameter = parameter
         self.targets = tuple(targets)
-        self.tasks = tasks
         self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        self._workspace = workspace
-        self._kept: dict[int, list[Tensor]] = {}
+        self._passes = passes
+        self._kept = self._keep(0)
 
-    def _keep(self, part: int, first: int, chunk: Tensor) -> None:
-        """Keeps a chunk (c, ...) of tasks: of few tasks by itself, of many in one buffer."""
-        if self.tasks <= _FEW or chunk.shape[0] == self.tasks:
-            if chunk.dtype != self.dtype:
-                chunk = chunk.to(self.dtype)
-            # Detached: a view would keep what it was made of, and with it the memory's first owner.
-            self._kept.setdefault(part, []).append(chunk.contiguous().detach())
-            return
-        if part not in self._kept:
-            key = (id(self.parameter), part)
-            shape = (self.tasks, *chunk.shape[1:])
-            self._kept[part] = [self._workspace.take(key, shape, self.dtype, chunk.device)]
-        self._kept[part][0][first : first + chunk.shape[0]] = chunk
+    def _keep(self, part: int) -> Kept:
+        """A place for one tensor of each task."""
+        passes = self._passes
+        key = (id(self.parameter), part)
+        return keep(passes.tasks, self.dtype, passes.workspace, key, one_by_one=passes.one_by_one)
 
     def make_own(self) -> None:
-        """Copies what was kept last, unless nobody else has its memory, before the next pass.
-
-        In that pass a hook, or a function that hands out the same memory every time, could
-        write to what autograd gave in this one.
-        """
-        if self.tasks > _FEW:
-            return  # the buffer is a copy
-        for chunks in self._kept.values():
-            if not is_sole_owner(chunks[-1]):
-                chunks[-1] = chunks[-1].clone()
+        """Copies what was kept last, unless nobody else has its memory, before the next pass."""
+        self._kept.make_own()
 
     @abstractmethod
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Takes the gradients of the tasks from ``first`` on, shape (c, ...), one per target."""
+
+    def collect_one(self, task: int, gradients: Sequence[Tensor]) -> None:
+        """Takes the gradients of one task, one per target."""
+        self.collect(task, [gradient.unsqueeze(0) for gradient in gradients])
 
     @abstractmethod
     def products(self, wide: bool = False) -> list[Block]:
@@ -122,60 +80,39 @@ class Factor(ABC):
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """Parameters and ``sum_k weights[k] * gradient_k`` in their shapes."""
 
-    def _blocks(self) -> list[Tensor]:
-        """What is kept, each block (c, ...) of c tasks."""
-        return self._kept[0]
-
-    def _weighted(self, weights: Sequence[float], *, keep: bool = True) -> Tensor:
-        """``sum_k weights[k] * kept_k``; in scratch memory unless it is to be kept."""
-        blocks = self._blocks()
-        if len(blocks) < max(self.tasks, 2):
-            block = blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-            vector = torch.tensor(weights, dtype=block.dtype, device=block.device)
-            return (vector @ block.reshape(block.shape[0], -1)).view(block.shape[1:])
-        rows = [block.squeeze(0) for block in blocks]
-        largest = max(range(len(rows)), key=lambda k: abs(weights[k]))
-        unit = weights[largest] or 1.0
-        first, *others = [k for k in range(len(rows)) if k != largest]
-        row = rows[largest]
-        out = None if keep else self._workspace.scratch(row.shape, row.dtype, row.device)
-        total = torch.add(row, rows[first], alpha=weights[first] / unit, out=out)
-        for k in others:
-            total.add_(rows[k], alpha=weights[k] / unit)
-        return total if unit == 1.0 else total.mul_(unit)
-
 
 class _Rows(Factor):
     """A factor that keeps the gradients themselves, as rows."""
 
     def products(self, wide: bool = False) -> list[Block]:
         """The Gram matrix of the rows."""
-        blocks = self._blocks()
-        return lower_products([block.to(torch.float64) for block in blocks] if wide else blocks)
+        return self._kept.products(wide=wide)
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """The weighted sum of the rows."""
-        return [(self.parameter, self._weighted(weights))]
+        return [(self.parameter, self._kept.weighted(weights))]
 
 
 class LeafFactor(_Rows):
     """The gradients as autograd gives them for the parameter."""
 
-    def __init__(self, parameter: Tensor, tasks: int, workspace: Workspace) -> None:
-        super().__init__(parameter, [parameter], tasks, workspace)
+    def __init__(self, parameter: Tensor, passes: Passes) -> None:
+        super().__init__(parameter, [parameter], passes)
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps them."""
-        self._keep(0, first, gradients[0])
+        self._kept.put(first, gradients[0])
+
+    def collect_one(self, task: int, gradients: Sequence[Tensor]) -> None:
+        """Keeps it."""
+        self._kept.put_one(task, gradients[0])
 
 
 class GradientFactor(_Rows):
     """The gradients made from Δ by rules: small parameters."""
 
-    def __init__(
-        self, parameter: Tensor, uses: Sequence[GradientUse], tasks: int, workspace: Workspace
-    ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
+    def __init__(self, parameter: Tensor, uses: Sequence[GradientUse], passes: Passes) -> None:
+        super().__init__(parameter, [use.edge for use in uses], passes)
         self.uses = uses
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
@@ -184,7 +121,7 @@ class GradientFactor(_Rows):
             use.gradient(_real(delta, self.dtype))
             for use, delta in zip(self.uses, gradients, strict=True)
         ]
-        self._keep(0, first, sum(own[1:], start=own[0]))
+        self._kept.put(first, sum(own[1:], start=own[0]))
 
 
 class MatrixFactor(Factor):
@@ -199,40 +136,48 @@ class MatrixFactor(Factor):
         self,
         parameter: Tensor,
         uses: Sequence[MatrixUse],
-        tasks: int,
-        workspace: Workspace,
+        passes: Passes,
         bias: Tensor | None = None,
     ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
+        super().__init__(parameter, [use.edge for use in uses], passes)
         self.uses = uses
         self.bias = bias
+        # of further uses, until all are joined along their rows
+        self._further = [self._keep(part) for part in range(1, len(uses))]
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps Δ as (c, R, out) or (c, groups, R, out)."""
-        for part, (use, delta) in enumerate(zip(self.uses, gradients, strict=True)):
-            self._keep(part, first, use.outputs(delta))
+        for kept, use, delta in zip(self._all(), self.uses, gradients, strict=True):
+            kept.put(first, use.of_tasks(delta))
+
+    def collect_one(self, task: int, gradients: Sequence[Tensor]) -> None:
+        """Keeps Δ as (R, out) or (groups, R, out)."""
+        for kept, use, delta in zip(self._all(), self.uses, gradients, strict=True):
+            kept.put_one(task, use.of_one(delta))
+
+    def make_own(self) -> None:
+        """Of all uses."""
+        for kept in self._all():
+            kept.make_own()
 
     def products(self, wide: bool = False) -> list[Block]:
         """``sum over groups of <S Δ_i, Δ_j>``."""
-        inputs, blocks = self._inputs(), self._blocks()
+        self._join()
+        inputs = self._inputs()
         if wide:
             inputs = inputs.to(torch.float64)
-            blocks = [block.to(torch.float64) for block in blocks]
         similarity = inputs @ inputs.mT
         if self.bias is not None:
             similarity += 1.0
-
-        def turned(block: Tensor) -> Tensor:
-            if block.shape[0] == 1:
-                block = block.squeeze(0)
-            memory = self._workspace.scratch(block.shape, block.dtype, block.device)
-            return torch.matmul(similarity, block, out=memory)
-
-        return lower_products(blocks, turned)
+        memory = self._passes.workspace.scratch_like
+        return self._kept.products(
+            lambda rows: torch.matmul(similarity, rows, out=memory(rows)), wide=wide
+        )
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
-        mean = self._weighted(weights, keep=False)
+        self._join()
+        mean = self._kept.weighted(weights, self._passes.workspace.scratch_like)
         combined = []
         if self.bias is not None:  # before the product, which takes the mean out of the cache
             combined.append((self.bias, mean.sum(-2).view(self.bias.shape)))
@@ -240,25 +185,25 @@ class MatrixFactor(Factor):
         combined.append((self.parameter, self.uses[0].fold(product)))
         return combined
 
-    def _inputs(self) -> Tensor:
-        parts = [use.inputs().to(self.dtype) for use in self.uses]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
+    def _all(self) -> list[Kept]:
+        return [self._kept, *self._further]
 
-    def _blocks(self) -> list[Tensor]:
-        """All Δ, each block (c, R, out) or (c, groups, R, out); uses joined along rows, once."""
-        if len(self._kept) > 1:
-            blocks = zip(*(self._kept[part] for part in sorted(self._kept)), strict=True)
-            self._kept = {0: [torch.cat(parts, -2) for parts in blocks]}
-        return self._kept[0]
+    def _inputs(self) -> Tensor:
+        parts = [use.inputs() for use in self.uses]
+        inputs = parts[0] if len(parts) == 1 else torch.cat(parts, -2)
+        return inputs if inputs.dtype == self.dtype else inputs.to(self.dtype)
+
+    def _join(self) -> None:
+        """Joins what was kept of several uses along rows, once."""
+        if self._further:
+            self._kept, self._further = self._kept.beside(self._further), []
 
 
 class RowFactor(_Rows):
     """Gradients of the rows that were looked up; all others are zero."""
 
-    def __init__(
-        self, parameter: Tensor, uses: Sequence[RowUse], tasks: int, workspace: Workspace
-    ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
+    def __init__(self, parameter: Tensor, uses: Sequence[RowUse], passes: Passes) -> None:
+        super().__init__(parameter, [use.edge for use in uses], passes)
         indices = torch.cat([use.indices for use in uses])
         self.rows, positions = torch.unique(indices, return_inverse=True)
         self.positions = positions.split([use.indices.numel() for use in uses])
@@ -273,11 +218,11 @@ class RowFactor(_Rows):
             total.index_add_(1, positions, rows)
         if len(self.rows) and int(self.rows[0]) < 0:
             total[:, 0] = 0.0
-        self._keep(0, first, total)
+        self._kept.put(first, total)
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """The weighted sum, in a table of zeros."""
-        mean = self._weighted(weights)
+        mean = self._kept.weighted(weights)
         table = mean.new_zeros(self.parameter.shape)
         return [(self.parameter, table.index_add_(0, self.rows.clamp(min=0), mean))]
 

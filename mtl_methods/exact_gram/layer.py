@@ -75,7 +75,8 @@ class MatrixUse(LayerUse):
         out: Columns of Δ in a group.
         groups: Number of groups g.
         inputs: Gives A, shape (R, width) or (g, R, width).
-        outputs: From Δ of c tasks as autograd gives it to shape (c, R, out) or (c, g, R, out).
+        outputs: From Δ of c tasks as autograd gives it to shape (c, R, out) or (c, g, R, out);
+            ``None`` where it comes in that shape.
         fold: From a gradient (out, width) or (g, out, width) to the parameter's shape.
         layout: Uses of one parameter join along their rows if their layouts are equal.
     """
@@ -86,9 +87,17 @@ class MatrixUse(LayerUse):
     out: int
     groups: int
     inputs: Callable[[], Tensor]
-    outputs: Callable[[Tensor], Tensor]
+    outputs: Callable[[Tensor], Tensor] | None
     fold: Callable[[Tensor], Tensor]
     layout: str
+
+    def of_tasks(self, delta: Tensor) -> Tensor:
+        """Δ of c tasks, shape (c, R, out) or (c, g, R, out)."""
+        return delta if self.outputs is None else self.outputs(delta)
+
+    def of_one(self, delta: Tensor) -> Tensor:
+        """Δ of one task, shape (R, out) or (g, R, out)."""
+        return delta if self.outputs is None else self.outputs(delta.unsqueeze(0)).squeeze(0)
 
 
 @dataclass(eq=False, slots=True)
@@ -123,7 +132,7 @@ def as_gradient_use(use: MatrixUse) -> GradientUse:
     def gradient(delta: Tensor) -> Tensor:
         if not inputs:
             inputs.append(use.inputs().to(delta.dtype))
-        products = use.outputs(delta).transpose(-2, -1) @ inputs[0]
+        products = use.of_tasks(delta).transpose(-2, -1) @ inputs[0]
         return torch.stack([use.fold(product) for product in products])
 
     return GradientUse(use.rule, use.edge, use.elements, gradient)

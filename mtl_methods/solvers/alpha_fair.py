@@ -155,26 +155,26 @@ def solve_alpha_fair(
             "tolerance must lie in (0, 1), max_iterations be at least 1 and precision lie in "
             f"(0, 0.01), but they are {tolerance}, {max_iterations} and {precision}"
         )
-    lengths = lengths_of(matrix)
-    if not least(lengths):
-        certificate = np.zeros(size)
-        certificate[int(lengths.argmin())] = 1.0
-        return AlphaFairSolution(certificate, 0.0, 0, "pareto_stationary")
     right = _ONE
     if c is not None:
         right = checked_vector(c, size, "c")
         if least(right) <= 0.0:
             raise ConfigurationError("every entry of c must be positive")
+    guesses = []
+    if start is not None:
+        guesses.append(checked_vector(start, size, "start").copy())
+        if least(guesses[0]) <= 0.0:
+            raise ConfigurationError("every entry of start must be positive")
+    if size == 2:
+        pair = _of_two(matrix, p, right, tolerance, max_iterations, precision)
+        if pair is not None:
+            return pair
+    lengths = lengths_of(matrix)
+    if not least(lengths):
+        certificate = np.zeros(size)
+        certificate[int(lengths.argmin())] = 1.0
+        return AlphaFairSolution(certificate, 0.0, 0, "pareto_stationary")
     with np.errstate(all="ignore"):
-        guesses = []
-        if start is not None:
-            guesses.append(checked_vector(start, size, "start").copy())
-            if least(guesses[0]) <= 0.0:
-                raise ConfigurationError("every entry of start must be positive")
-        if size == 2:
-            pair = _of_two(matrix, p, right, tolerance, max_iterations, precision)
-            if pair is not None:
-                return pair
         root = 1.0 / (1.0 + p)
         orthogonal = matrix.diagonal() ** -root
         guesses.append(orthogonal if c is None else orthogonal * right**root)

@@ -51,6 +51,7 @@ def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | N
     rows, width = inputs.shape
     out = parameter.shape[0] if use.transposed else parameter.shape[1]
     transposed = use.transposed
+    matrix = inputs.detach()
     return MatrixUse(
         "linear",
         GradientEdge(use.node, 0),
@@ -59,8 +60,8 @@ def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | N
         width=width,
         out=out,
         groups=1,
-        inputs=inputs.detach,
-        outputs=lambda delta: delta,
+        inputs=lambda: matrix,
+        outputs=None,
         fold=lambda gradient: gradient if transposed else gradient.t(),
         layout="linear, transposed" if transposed else "linear",
     )

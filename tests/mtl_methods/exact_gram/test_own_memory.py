@@ -1,14 +1,16 @@
 """What is kept of tasks is not copied without need, and scratch memory is nobody's gradient."""
 
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
 from mtl_methods import make_method
-from mtl_methods.exact_gram import factors
+from mtl_methods.exact_gram import kept
 from mtl_methods.exact_gram import plan as planning
-from mtl_methods.exact_gram.factors import Workspace
 from mtl_methods.exact_gram.memory import is_sole_owner
+from mtl_methods.exact_gram.workspace import Workspace
 
 
 class Net:
@@ -37,7 +39,7 @@ def test_few_tasks_are_kept_without_a_copy(tasks, monkeypatch):
         return asked[-1]
 
     monkeypatch.setattr(planning, "_BATCHED", frozenset())  # one task after the other
-    monkeypatch.setattr(factors, "is_sole_owner", recorded)
+    monkeypatch.setattr(kept, "is_sole_owner", recorded)
     Net(tasks).step(make_method("fairgrad", gram_path="exact"))
     assert asked
     assert all(asked)
@@ -55,11 +57,28 @@ def test_later_steps_leave_gradients_alone(tasks):
 
 def test_scratch_memory_is_handed_out_again():
     workspace = Workspace()
-    first = workspace.scratch((3, 4), torch.float32, torch.device("cpu"))
-    smaller = workspace.scratch((2, 2), torch.float32, torch.device("cpu"))
+    first = workspace.scratch_like(torch.ones(3, 4))
+    smaller = workspace.scratch_like(torch.ones(2, 2))
     assert first.shape == (3, 4)
     assert smaller.shape == (2, 2)
     assert smaller.data_ptr() == first.data_ptr()
-    other = workspace.scratch((2, 2), torch.float64, torch.device("cpu"))
+    assert workspace.scratch_like(torch.ones(3, 4)).data_ptr() == first.data_ptr()
+    other = workspace.scratch_like(torch.ones(2, 2, dtype=torch.float64))
     assert other.dtype == torch.float64
     assert other.data_ptr() != first.data_ptr()
+
+
+def test_smaller_scratch_memory_is_let_go_of():
+    workspace = Workspace()
+    smaller = weakref.ref(workspace.scratch_like(torch.ones(3, 4)).untyped_storage())
+    larger = workspace.scratch_like(torch.ones(30, 4))
+    assert workspace.scratch_like(torch.ones(3, 4)).data_ptr() == larger.data_ptr()
+    assert smaller() is None
+
+
+def test_scratch_memory_of_many_shapes_is_one():
+    workspace = Workspace()
+    whole = workspace.scratch_like(torch.ones(1000))
+    found = {workspace.scratch_like(torch.ones(size)).data_ptr() for size in range(1, 1000)}
+    assert found == {whole.data_ptr()}
+    assert len(workspace._views) < 100
