@@ -137,9 +137,15 @@ class GradientWeighting(Method):
             return False
         feature = features[0]
 
-        def combine(by_task: list[Tensor | None]) -> Tensor:
-            self._gradients.take(features, [by_task], [], scale=inputs.grad_scale)
+        def memory() -> Tensor:
+            rows = self._gradients.memory(features, len(inputs.losses))
+            return rows.view(len(rows), *feature.shape)
+
+        def combine(arrived: bool) -> Tensor:
+            self._gradients.used = [arrived]
             self._check_used("the features given")
+            if inputs.grad_scale != 1.0:
+                self._gradients.rows /= inputs.grad_scale
             how = self._decide(self._gradients, inputs, coefficients)
             combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
             self._gradients.release()
@@ -150,6 +156,7 @@ class GradientWeighting(Method):
             inputs.losses,
             feature,
             inputs.heads,
+            memory,
             combine,
             None if all_ones else lambda: self._head_factors.tolist(),
             scale=inputs.grad_scale,

@@ -15,7 +15,7 @@ from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, lower_product, mirrored
 from mtl_methods.core.writing import accumulate, filled_like, without_autocast
 from mtl_methods.errors import TaskError
-from mtl_methods.exact_gram import check_apart, feature_gradients
+from mtl_methods.exact_gram import check_apart, feature_gradients, fill_rows
 
 __all__ = ["TaskGradients", "gram_matrix"]
 
@@ -161,27 +161,32 @@ class TaskGradients:
         Returns:
             The gradient matrix, shape (K, m), m the number of elements of all features.
         """
-        self.targets = tuple(features)
+        rows = self.memory(features, len(by_feature[0]))
         self.heads = heads
-        self.rows = self._matrix(len(by_feature[0]))
-        self.used = [any(g is not None for g in gradients) for gradients in by_feature]
-        columns: Sequence[Tensor] = (self.rows,)
+        columns: Sequence[Tensor] = (rows,)
         if len(self.targets) > 1:
-            columns = torch.split(self.rows, [feature.numel() for feature in self.targets], 1)
-        for column, gradients in zip(columns, by_feature, strict=True):
-            present = [i for i, gradient in enumerate(gradients) if gradient is not None]
-            given = [gradient for gradient in gradients if gradient is not None]
-            if len(present) < len(gradients):
-                column.zero_()
-            whole = len(present) == len(column) and column.is_contiguous()
-            if whole and given[0].dtype == column.dtype:
-                torch.stack(given, out=column.view(len(given), *given[0].shape))
-            elif given:
-                torch._foreach_copy_(
-                    [column[i] for i in present], [gradient.reshape(-1) for gradient in given]
-                )
+            columns = torch.split(rows, [feature.numel() for feature in self.targets], 1)
+        self.used = [
+            fill_rows(column, gradients)
+            for column, gradients in zip(columns, by_feature, strict=True)
+        ]
         if scale != 1.0:
-            self.rows /= scale
+            rows /= scale
+        return rows
+
+    def memory(self, features: Sequence[Tensor], tasks: int) -> Tensor:
+        """Rows to be filled with gradients on features, all of which count as used.
+
+        Args:
+            features: The shared features.
+            tasks: Number of tasks K.
+
+        Returns:
+            :attr:`rows`, shape (K, m), m the number of elements of all features.
+        """
+        self.targets = tuple(features)
+        self.heads, self.used = [], [True] * len(self.targets)
+        self.rows = self._matrix(tasks)
         return self.rows
 
     def gram(self) -> NDArray[np.float64]:

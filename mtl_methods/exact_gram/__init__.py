@@ -10,7 +10,12 @@ registered on the model and nothing is kept after it.
 from __future__ import annotations
 
 from mtl_methods.exact_gram.factored import FactoredGradients, factored_gradients
-from mtl_methods.exact_gram.features import backward_combining, check_apart, feature_gradients
+from mtl_methods.exact_gram.features import (
+    backward_combining,
+    check_apart,
+    feature_gradients,
+    fill_rows,
+)
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
 from mtl_methods.exact_gram.workspace import Workspace
 
@@ -23,4 +28,5 @@ __all__ = [
     "check_apart",
     "factored_gradients",
     "feature_gradients",
+    "fill_rows",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,11 @@ from mtl_methods.core.graph import reachable_leaves
 from mtl_methods.core.head_gradient import HeadGradient
 from mtl_methods.core.writing import one_root
 from mtl_methods.errors import TaskError
+from mtl_methods.exact_gram.linear_heads import HeadGraph, linear_heads
 from mtl_methods.exact_gram.seeds import Seeds, head_pass, reading
 from mtl_methods.exact_gram.trunk import Trunk, find_trunk
 
-__all__ = ["backward_combining", "check_apart", "feature_gradients"]
+__all__ = ["backward_combining", "check_apart", "feature_gradients", "fill_rows"]
 
 
 def feature_gradients(
@@ -45,7 +46,8 @@ def feature_gradients(
     """
     if any(feature.grad_fn is None for feature in features):
         return None
-    trunk = _separate_heads(losses, features, None)
+    graph = _separate_heads(losses, features)
+    trunk = None if graph is None else graph.trunk
     if trunk.edges if trunk is not None else _reaches(losses, features):
         _check_no_way_past(losses, features, trunk)
     if trunk is not None and heads is not None:
@@ -89,14 +91,21 @@ def _check_no_way_past(
     What they send there is neither the heads' gradient nor one on the features.
     """
     found = reachable_leaves(losses, features) if trunk is None else trunk.private_leaves
-    above = {id(leaf) for own in found for leaf in own}
-    below = [leaf for own in reachable_leaves(features) for leaf in own]
-    past = next((leaf for leaf in below if id(leaf) in above), None)
+    past = _first_below(features, found)
     if past is not None:
         raise TaskError(
             f"a head uses a parameter below the features, of shape {tuple(past.shape)}, past them "
             "(a tied weight or a skip connection); take gradients_on='parameters'"
         )
+
+
+def _first_below(features: Sequence[Tensor], leaves: Iterable[Iterable[Tensor]]) -> Tensor | None:
+    """The first leaf below the features that is one of these."""
+    known = {id(leaf) for own in leaves for leaf in own}
+    if not known:
+        return None
+    below = (leaf for own in reachable_leaves(features) for leaf in own)
+    return next((leaf for leaf in below if id(leaf) in known), None)
 
 
 def check_apart(features: Sequence[Tensor]) -> None:
@@ -120,7 +129,8 @@ def backward_combining(
     losses: Sequence[Tensor],
     feature: Tensor,
     heads: Sequence[Tensor] | None,
-    combine: Callable[[list[Tensor | None]], Tensor],
+    memory: Callable[[], Tensor],
+    combine: Callable[[bool], Tensor],
     head_factors: Callable[[], Sequence[float]] | None = None,
     *,
     scale: float = 1.0,
@@ -128,16 +138,19 @@ def backward_combining(
 ) -> bool:
     """One backward pass of all losses; where they meet, one gradient goes on in place of their sum.
 
-    Heads receive the gradient of their own loss, times a factor. The pass rests at the feature
-    until ``combine`` has decided, so that nothing is differentiated, kept or copied twice. If it
-    raises, heads have no gradient afterwards, as before.
+    Heads receive the gradient of their own loss, times a factor. Linear layers on the feature take
+    their products together. Other heads are passed through by autograd: the pass rests at the
+    feature until ``combine`` has decided, so that nothing is differentiated, kept or copied twice.
+    If it raises, heads have the gradients that they had before.
 
     Args:
         losses: K scalar losses.
         feature: The shared features.
         heads: The leaves that count as heads; ``None`` for every leaf before the features.
-        combine: From the gradient of each task on the feature, times ``scale``, ``None`` where
-            there is none, to the gradient that goes on, in the feature's shape and type.
+        memory: Gives what is to be filled with the gradient of each task on the feature, times
+            ``scale``, shape (K, *feature.shape), float64 or float32.
+        combine: Called when it is, and told whether any gradient arrived: gives the gradient that
+            goes on, in the feature's shape and type.
         head_factors: Called after it: K factors, beside the scale; ``None`` if all are 1.
         scale: Factor on the losses.
         joined: The losses as one vector with its graph, if there is one.
@@ -155,11 +168,23 @@ def backward_combining(
         return False
     if feature._backward_hooks or feature.retains_grad:
         return False
-    trunk = _separate_heads(losses, (feature,), None)
-    if trunk is None or len(trunk.edges) != 1:
+    graph = _separate_heads(losses, (feature,))
+    if graph is None or len(graph.trunk.edges) != 1:
         return False
-    leaves = [leaf for own in trunk.private_leaves for leaf in own]
+    trunk = graph.trunk
+    if head_factors is not None:
+        _check_no_way_past(losses, (feature,), trunk)
+    above = [loss for loss in losses if loss.requires_grad]
+    one = joined if len(above) == len(losses) else None
     wanted = None if heads is None else {id(head) for head in heads}
+    layers = linear_heads(graph, feature, wanted)
+    if layers is not None and _first_below((feature,), layers.others) is None:
+        roots, root_seeds = one_root(above, [scale] * len(above), one)
+        arrived = layers.differentiate(roots, root_seeds, memory())
+        torch.autograd.backward([feature], [combine(arrived)])
+        layers.write(None if head_factors is None else head_factors())
+        return True
+    leaves = [leaf for own in trunk.private_leaves for leaf in own]
     if any(
         leaf.grad is not None
         or leaf._post_accumulate_grad_hooks
@@ -167,13 +192,13 @@ def backward_combining(
         for leaf in leaves
     ):
         return False
-    if head_factors is not None:
-        _check_no_way_past(losses, (feature,), trunk)
-    seeds = Seeds(1, len(losses))
-    above = [loss for loss in losses if loss.requires_grad]
-    one = joined if len(above) == len(losses) else None
     roots, root_seeds = one_root(above, [scale] * len(above), one)
-    rest = feature.register_hook(lambda _: combine(seeds.by_edge[0]))  # type: ignore[no-untyped-call]
+    seeds = Seeds(1, len(losses))
+
+    def go_on(_: Tensor) -> Tensor:
+        return combine(fill_rows(memory(), seeds.by_edge[0]))
+
+    rest = feature.register_hook(go_on)  # type: ignore[no-untyped-call]
     with reading(trunk, seeds), rest:
         try:
             torch.autograd.backward(roots, root_seeds)
@@ -184,6 +209,31 @@ def backward_combining(
     if head_factors is not None:
         _multiply(trunk.private_leaves, head_factors())
     return True
+
+
+def fill_rows(memory: Tensor, gradients: Sequence[Tensor | None]) -> bool:
+    """Copies gradients into rows.
+
+    Args:
+        memory: Shape (K, ...).
+        gradients: For each row what to copy, of as many elements, ``None`` for zeros.
+
+    Returns:
+        Whether there was any gradient.
+    """
+    present = [i for i, gradient in enumerate(gradients) if gradient is not None]
+    given = [gradient for gradient in gradients if gradient is not None]
+    if len(present) < len(gradients):
+        memory.zero_()
+    whole = len(present) == len(memory) and memory.is_contiguous()
+    if whole and given[0].dtype == memory.dtype:
+        torch.stack(given, out=memory.view(len(given), *given[0].shape))
+    elif given:
+        rows = [memory[i] for i in present]
+        torch._foreach_copy_(
+            rows, [gradient.reshape(row.shape) for gradient, row in zip(given, rows, strict=True)]
+        )
+    return bool(given)
 
 
 def _multiply(leaves: Sequence[Sequence[Tensor]], factors: Sequence[float]) -> None:
@@ -200,19 +250,18 @@ def _multiply(leaves: Sequence[Sequence[Tensor]], factors: Sequence[float]) -> N
             torch._foreach_mul_(gradients, numbers)
 
 
-def _separate_heads(
-    losses: Sequence[Tensor], features: Sequence[Tensor], heads: Sequence[Tensor] | None
-) -> Trunk | None:
+def _separate_heads(losses: Sequence[Tensor], features: Sequence[Tensor]) -> HeadGraph | None:
     """What :func:`find_trunk` finds where heads have no node in common, in one look at each node.
 
     Returns:
         ``None`` where they have, or where a loss is a feature itself.
     """
-    wanted = None if heads is None else {id(head) for head in heads}
     stops: dict[Any, list[int]] = {}
     for feature in features:
         stops.setdefault(feature.grad_fn, []).append(feature.output_nr)
     owner: dict[Any, int] = {}
+    inputs: dict[Any, tuple[tuple[Any, int], ...]] = {}
+    again: set[Any] = set()
     edges: dict[tuple[Any, int], int] = {}
     entries = []
     leaves: list[tuple[Tensor, ...]] = []
@@ -227,10 +276,10 @@ def _separate_heads(
         owner[root] = k
         nodes = [root]
         for node in nodes:  # grows
-            children = node.next_functions
+            children = inputs[node] = node.next_functions
             if not children:
                 variable = getattr(node, "variable", None)
-                if variable is not None and (wanted is None or id(variable) in wanted):
+                if variable is not None:
                     own.append(variable)
                 continue
             slots = []
@@ -246,10 +295,12 @@ def _separate_heads(
                     nodes.append(child)
                 elif owner[child] != k:
                     return None
+                else:
+                    again.add(child)
             if slots:
                 entries.append((node, tuple(slots), k))
         leaves[k] = tuple(own)
-    return Trunk(
+    trunk = Trunk(
         edges=tuple(GradientEdge(node, number) for node, number in edges),
         entries=tuple(entries),
         roots=(),
@@ -258,3 +309,4 @@ def _separate_heads(
         parameters=(),
         node_names=frozenset(),
     )
+    return HeadGraph(trunk, inputs, again)

@@ -1,4 +1,4 @@
-"""Gradients on features in one backward pass write what two passes write, and as carefully."""
+"""Gradients on features write in few passes what more passes write, and as carefully."""
 
 import pytest
 import torch
@@ -6,17 +6,30 @@ from torch import nn
 
 from mtl_methods import compose, make_method
 from mtl_methods.errors import NonFiniteGradientError, TaskError
+from mtl_methods.exact_gram import linear_heads
 
 METHODS = ("mgda", "fairgrad", "cagrad", "upgrad", "pcgrad", "graddrop", "moco")
+
+
+HEADS = {
+    "bent": lambda: nn.Sequential(nn.Tanh(), nn.Linear(8, 2)),  # in one pass
+    "linear": lambda: nn.Linear(8, 2),  # all products together, then the trunk
+}
+PASSES = {"bent": 1, "linear": 2}
+
+
+@pytest.fixture(autouse=True)
+def _however_few(monkeypatch):
+    monkeypatch.setattr(linear_heads, "_FEWEST", 1)
 
 
 class Stage:
     """A trunk, three heads of two leaves each, and losses of different sizes."""
 
-    def __init__(self):
+    def __init__(self, heads="bent"):
         torch.manual_seed(5)
         self.trunk = nn.Sequential(nn.Linear(6, 8), nn.Tanh())
-        self.heads = nn.ModuleList(nn.Linear(8, 2) for _ in range(3))
+        self.heads = nn.ModuleList(HEADS[heads]() for _ in range(3))
         self.inputs = torch.randn(4, 6)
 
     def forward(self):
@@ -47,55 +60,58 @@ def make(name, **settings):
 def passes(monkeypatch, method, stage, *, watched=False, **extra):
     """Gradients of a step, and how often autograd went through a part of the graph."""
     calls = []
-    for name in ("grad", "backward"):
-        original = getattr(torch.autograd, name)
-
-        def counted(*args, original=original, **kwargs):
-            calls.append(1)
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(torch.autograd, name, counted)
     features, losses = stage.forward()
     if watched:  # a hook is to see the combined gradient alone: that takes two passes
         features.register_hook(lambda gradient: None)
-    method.backward(losses, stage.trunk.parameters(), features=features, **extra)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        for name in ("grad", "backward"):
+            original = getattr(torch.autograd, name)
+
+            def counted(*args, original=original, **kwargs):
+                calls.append(1)
+                return original(*args, **kwargs)
+
+            patch.setattr(torch.autograd, name, counted)
+        method.backward(losses, stage.trunk.parameters(), features=features, **extra)
     return stage.gradients(), len(calls)
 
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("scale", [1.0, 1024.0])
-def test_one_pass_writes_what_two_write(monkeypatch, name, scale):
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_few_passes_write_what_more_write(monkeypatch, kind, name, scale):
+    stage = Stage(kind)
     one, two = make(name), make(name)
     for _ in range(2):
         whole, single = passes(monkeypatch, one, stage, grad_scale=scale)
         parts, several = passes(monkeypatch, two, stage, watched=True, grad_scale=scale)
-        assert (single, several) == (1, 2)
+        assert (single, several) == (PASSES[kind], 2)
         for a, b in zip(whole, parts, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6 * scale)
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * scale)
         if one.weights is not None:
-            torch.testing.assert_close(one.weights, two.weights)
-        assert (one.last_step.gram == two.last_step.gram).all()
+            torch.testing.assert_close(one.weights, two.weights, rtol=1e-4, atol=1e-5)
+        assert one.last_step.gram == pytest.approx(two.last_step.gram, rel=1e-5)
 
 
 @pytest.mark.parametrize("loss", [None, "si", "uw"])
 @pytest.mark.parametrize("heads", ["unit", "same"])
-def test_heads_get_their_factors(monkeypatch, loss, heads):
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_get_their_factors(monkeypatch, kind, loss, heads):
+    stage = Stage(kind)
     methods = [make("nash_mtl", head_weighting=heads) for _ in range(2)]
     if loss is not None:
         methods = [compose(make_method(loss), method) for method in methods]
     whole, single = passes(monkeypatch, methods[0], stage, grad_scale=8.0)
     parts, several = passes(monkeypatch, methods[1], stage, watched=True, grad_scale=8.0)
-    assert (single, several) == (1, 2)
+    assert (single, several) == (PASSES[kind], 2)
     for a, b in zip(whole, parts, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(methods[0].weights, methods[1].weights)
 
 
-def test_gradients_that_are_there_already_are_added_to(monkeypatch):
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_gradients_that_are_there_already_are_added_to(monkeypatch, kind):
+    stage = Stage(kind)
     once, _ = passes(monkeypatch, make("fairgrad"), stage)
     for leaf in stage.leaves():
         leaf.grad = torch.ones_like(leaf)
@@ -105,8 +121,9 @@ def test_gradients_that_are_there_already_are_added_to(monkeypatch):
         torch.testing.assert_close(a, b + 1.0)
 
 
-def test_heads_that_are_not_wanted_get_nothing(monkeypatch):
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_heads_that_are_not_wanted_get_nothing(monkeypatch, kind):
+    stage = Stage(kind)
     all_heads, _ = passes(monkeypatch, make("fairgrad"), stage)
     wanted = stage.heads[1].parameters()
     some, calls = passes(monkeypatch, make("fairgrad"), stage, heads=wanted)
@@ -116,8 +133,9 @@ def test_heads_that_are_not_wanted_get_nothing(monkeypatch):
     assert [gradient is None for gradient in some[2:]] == [True, True, False, False, True, True]
 
 
-def test_a_weight_that_head_and_trunk_share_gets_both():
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_weight_that_head_and_trunk_share_gets_both(kind):
+    stage = Stage(kind)
     square = nn.Linear(8, 8, bias=False)
 
     def losses(features, weight):
@@ -160,8 +178,9 @@ def test_heads_that_reach_past_the_features_are_refused_where_it_takes_two_passe
     assert not any(g is not None and g.any() for g in stage.gradients())
 
 
-def test_parameters_that_move_as_they_get_their_gradient_move_only_if_all_is_well():
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_parameters_that_move_as_they_get_their_gradient_move_only_if_all_is_well(kind):
+    stage = Stage(kind)
     features, losses = stage.forward()
     losses["t1"] = losses["t1"] + (features.sum() * 0.0).sqrt() * 0.0
     before = [leaf.detach().clone() for leaf in stage.leaves()]
@@ -172,8 +191,9 @@ def test_parameters_that_move_as_they_get_their_gradient_move_only_if_all_is_wel
     assert all(torch.equal(a, b) for a, b in zip(before, stage.leaves(), strict=True))
 
 
-def test_nothing_is_written_where_a_gradient_is_not_finite():
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_nothing_is_written_where_a_gradient_is_not_finite(kind):
+    stage = Stage(kind)
     features, losses = stage.forward()
     losses["t1"] = losses["t1"] + (features.sum() * 0.0).sqrt() * 0.0
     with pytest.raises(NonFiniteGradientError, match="t1"):
@@ -181,8 +201,9 @@ def test_nothing_is_written_where_a_gradient_is_not_finite():
     assert all(gradient is None for gradient in stage.gradients())
 
 
-def test_nothing_is_written_where_the_method_refuses(monkeypatch):
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_nothing_is_written_where_the_method_refuses(monkeypatch, kind):
+    stage = Stage(kind)
     method = make("fairgrad")
 
     def refuse(*_):
@@ -196,10 +217,11 @@ def test_nothing_is_written_where_the_method_refuses(monkeypatch):
     assert not features._backward_hooks
 
 
-def test_hooks_on_leaves_and_later_steps_are_as_ever(monkeypatch):
-    stage = Stage()
+@pytest.mark.parametrize("kind", HEADS)
+def test_hooks_on_leaves_and_later_steps_are_as_ever(monkeypatch, kind):
+    stage = Stage(kind)
     seen = []
-    stage.heads[0].weight.register_hook(lambda gradient: seen.append(gradient.clone()))
+    next(stage.heads[0].parameters()).register_hook(lambda gradient: seen.append(gradient.clone()))
     stage.trunk[0].weight.register_hook(lambda gradient: seen.append(gradient.clone()))
     found, _ = passes(monkeypatch, make("cagrad"), stage)
     assert len(seen) == 2
