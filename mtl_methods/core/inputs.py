@@ -178,6 +178,8 @@ def loss_numbers(
         TaskError: If one is no real scalar tensor.
         NonFiniteLossError: If one is NaN or infinite.
     """
+    if joined is None and len(terms) > _FEW:
+        joined = joined_losses(terms)
     if joined is None:
         _check_scalars(name, tasks, terms)
         if not all(loss.is_cpu for loss in terms):
