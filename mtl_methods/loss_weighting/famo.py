@@ -162,22 +162,13 @@ class FAMO(LossWeighting):
         change = [before[task] - logs[task] for task in tasks]
         shares = softmax([logits[k] for k in rows])
         mean = math.fsum(z * c for z, c in zip(shares, change, strict=True))
-        pairs = zip(rows, shares, change, strict=True)
-        gradients = [z * (c - mean) + self.gamma * logits[k] for k, z, c in pairs]
-        if self.logit_optimizer == "sgd":
-            for k, gradient in zip(rows, gradients, strict=True):
-                logits[k] -= self.w_lr * gradient
-            return
-        powers = {count: _bias_left(count + 1.0) for count in {updates[k] for k in rows}}
-        for k, gradient in zip(rows, gradients, strict=True):
-            by_first, by_second = powers[updates[k]]
-            updates[k] += 1.0
-            first[k] = _BETA_1 * first[k] + (1.0 - _BETA_1) * gradient
-            second[k] = _BETA_2 * second[k] + (1.0 - _BETA_2) * gradient * gradient
-            root = math.sqrt(second[k] / by_second) + _ADAM_EPSILON
-            logits[k] -= self.w_lr * first[k] / by_first / root
-
-
-def _bias_left(updates: float) -> tuple[float, float]:
-    """What Adam divides its two moments by after a number of updates."""
-    return 1.0 - _BETA_1**updates, 1.0 - _BETA_2**updates
+        w_lr, gamma, is_adam = self.w_lr, self.gamma, self.logit_optimizer == "adam"
+        for k, z, c in zip(rows, shares, change, strict=True):
+            step = z * (c - mean) + gamma * logits[k]
+            if is_adam:
+                updates[k] += 1.0
+                first[k] = _BETA_1 * first[k] + (1.0 - _BETA_1) * step
+                second[k] = _BETA_2 * second[k] + (1.0 - _BETA_2) * step * step
+                root = math.sqrt(second[k] / (1.0 - _BETA_2 ** updates[k])) + _ADAM_EPSILON
+                step = first[k] / (1.0 - _BETA_1 ** updates[k]) / root
+            logits[k] -= w_lr * step
