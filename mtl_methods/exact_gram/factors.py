@@ -181,7 +181,11 @@ class MatrixFactor(Factor):
         combined = []
         if self.bias is not None:  # before the product, which takes the mean out of the cache
             combined.append((self.bias, mean.sum(-2).view(self.bias.shape)))
-        product = mean.mT @ self._inputs()
+        inputs, turned = self._inputs(), mean.mT
+        memory = self._passes.workspace.gift(
+            id(self.parameter), (*turned.shape[:-1], inputs.shape[-1]), self.dtype, inputs.device
+        )
+        product = torch.matmul(turned, inputs, out=memory)
         combined.append((self.parameter, self.uses[0].fold(product)))
         return combined
 

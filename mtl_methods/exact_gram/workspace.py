@@ -7,6 +7,8 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
+from mtl_methods.exact_gram.memory import is_sole_owner
+
 __all__ = ["Workspace"]
 
 _VIEWS = 64  # of scratch memory are remembered: making one takes as long as a small product
@@ -18,6 +20,7 @@ class Workspace:
     def __init__(self) -> None:
         self._free: dict[Hashable, Tensor] = {}
         self._taken: dict[Hashable, Tensor] = {}
+        self._gifts: dict[Hashable, Tensor] = {}
         self._scratch: dict[tuple[torch.dtype, torch.device], Tensor] = {}
         self._views: dict[tuple[torch.Size, torch.dtype, torch.device], Tensor] = {}
 
@@ -35,6 +38,26 @@ class Workspace:
             buffer = torch.empty(tuple(shape), dtype=dtype, device=device)
         self._taken[key] = buffer
         return buffer
+
+    def gift(
+        self, key: Hashable, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """Memory with any content to be given away.
+
+        On a CPU it is that of the last gift of the key if nobody else has it any more, as of a
+        gradient that was cleared: the operating system would hand out fresh memory page by page.
+        """
+        if device.type != "cpu":
+            return torch.empty(tuple(shape), dtype=dtype, device=device)
+        known = self._gifts.get(key)
+        if (
+            known is None
+            or known.shape != torch.Size(shape)
+            or known.dtype != dtype
+            or not is_sole_owner(known)
+        ):
+            known = self._gifts[key] = torch.empty(tuple(shape), dtype=dtype, device=device)
+        return known.detach()  # another tensor, so that whoever holds it counts as another owner
 
     def scratch_like(self, tensor: Tensor) -> Tensor:
         """Memory for a result of a tensor's shape, type and device.

@@ -14,6 +14,7 @@ OTHERS = {
     "slice": lambda x: x[1:],
     "detached": lambda x: x.detach(),
     "data": lambda x: x.data,
+    "storage": lambda x: x.untyped_storage(),
 }
 
 

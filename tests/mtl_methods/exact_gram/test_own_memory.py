@@ -55,6 +55,58 @@ def test_later_steps_leave_gradients_alone(tasks):
         assert torch.equal(gradient, before)
 
 
+HOLDERS = {
+    "nobody": lambda gradient: None,
+    "itself": lambda gradient: gradient,
+    "a view": lambda gradient: gradient[1:],
+    "detached": lambda gradient: gradient.detach(),
+    "its storage": lambda gradient: gradient.untyped_storage(),
+    "an array": lambda gradient: gradient.numpy(),
+    "shared memory": lambda gradient: str(gradient.share_memory_()),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_memory_of_a_gradient_is_used_again_once_nobody_has_it(holder):
+    net, method = Net(2), make_method("fairgrad", gram_path="exact")
+    weight = net.trunk[0].weight
+    net.step(method)
+    place, known = weight.grad.data_ptr(), weight.grad.clone()
+    held = HOLDERS[holder](weight.grad)
+    net.trunk.zero_grad()
+    with torch.no_grad():
+        weight *= 0.5
+    net.step(method)
+    assert (weight.grad.data_ptr() == place) is (holder == "nobody")
+    assert not torch.equal(weight.grad, known)
+    if isinstance(held, torch.Tensor):
+        assert torch.equal(held, known[-len(held) :])
+
+
+def test_gradients_that_stay_are_added_to():
+    net, method = Net(2), make_method("fairgrad", gram_path="exact")
+    weight = net.trunk[0].weight
+    for count in range(1, 4):
+        net.step(method)
+        if count == 1:
+            once = weight.grad.clone()
+        torch.testing.assert_close(weight.grad, count * once)
+
+
+@pytest.mark.parametrize("change", [{"shape": (4, 3)}, {"dtype": torch.float64}, {"key": 1}])
+def test_memory_of_another_kind_is_another(change):
+    workspace = Workspace()
+    kind = {"key": 0, "shape": (3, 4), "dtype": torch.float32, "device": torch.device("cpu")}
+    first = workspace.gift(**kind).data_ptr()
+    assert workspace.gift(**kind).data_ptr() == first
+    kind |= change
+    other = workspace.gift(**kind)
+    assert other.shape == kind["shape"]
+    assert other.dtype == kind["dtype"]
+    if "key" in change:
+        assert other.data_ptr() != first
+
+
 def test_scratch_memory_is_handed_out_again():
     workspace = Workspace()
     first = workspace.scratch_like(torch.ones(3, 4))
