@@ -129,16 +129,15 @@ def dot_products(
         The products, of shape ().
     """
     flat = [row.reshape(-1) for row in rows]
+    dot = torch.dot if flat[0].numel() <= _BLOCK else _long_dot
     products: list[Block] = []
     for i, row in enumerate(rows):
         left = flat[i] if turned is None else turned(row).reshape(-1)
-        products += [(i, j, _dot(left, flat[j])) for j in range(i + 1)]
+        products += [(i, j, dot(left, flat[j])) for j in range(i + 1)]
     return products
 
 
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    if left.numel() <= _BLOCK:
-        return torch.dot(left, right)
+def _long_dot(left: Tensor, right: Tensor) -> Tensor:
     return long_product(left.unsqueeze(0), right.unsqueeze(0)).view(())
 
 
@@ -153,10 +152,10 @@ def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
         Shape (K, K), float64; read in one transfer where all are on one device.
     """
     tensors = [entries for _, _, entries in blocks]
-    if len({tensor.device for tensor in tensors}) > 1:
+    if not all(tensor.is_cpu for tensor in tensors) and len({t.device for t in tensors}) > 1:
         tensors = [tensor.to("cpu") for tensor in tensors]
     if not any(tensor.dim() for tensor in tensors):
-        if tensors[0].device.type == "cpu":
+        if tensors[0].is_cpu:
             numbers = [tensor.item() for tensor in tensors]
         else:
             numbers = torch.stack(tensors).tolist()
