@@ -1,7 +1,8 @@
 """Heads that begin with a linear layer on the shared features: their products all at once.
 
 Autograd takes three small products for each head. What it hands to the layers' outputs is enough to
-take those of all heads together.
+take those of all heads together. What the layers' nodes have saved is read for it: layers under
+``torch.utils.checkpoint`` are recomputed once more.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from mtl_methods import make_method
 from mtl_methods.exact_gram import linear_heads
@@ -20,6 +21,13 @@ class OwnMatrix(nn.Module):
 
     def forward(self, features):
         return features @ self.weight
+
+
+class Checkpointed(nn.Linear):
+    """A layer that is computed again in the backward pass."""
+
+    def forward(self, features):
+        return checkpoint(super().forward, features, use_reentrant=False)
 
 
 class Scaled(nn.Module):
@@ -63,6 +71,7 @@ TOGETHER = {
     "no bias": lambda: nn.Linear(8, 3, bias=False),
     "own matrix": OwnMatrix,
     "deep": lambda: nn.Sequential(nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 3)),
+    "checkpointed": lambda: Checkpointed(8, 3),
     "frozen weight": lambda: frozen(nn.Linear(8, 3), "weight"),
     "frozen bias": lambda: frozen(nn.Linear(8, 3), "bias"),
     "frozen": lambda: frozen(nn.Linear(8, 3), "weight", "bias"),
