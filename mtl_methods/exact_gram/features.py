@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -160,8 +161,8 @@ def backward_combining(
 
     Returns:
         ``False`` if nothing was done, since the pass would not have this result: heads have nodes
-        in common, leaves that are not wanted, gradients already, or hooks that act on gradients as
-        they are written; the feature has hooks, which are to act on the combined gradient; or it
+        in common, leaves that are not wanted, or hooks that act on gradients as they are written;
+        the feature has hooks, which are to act on the combined gradient; or it
         lives where tasks may run on several streams.
     """
     if feature.grad_fn is None or feature.device.type != "cpu":
@@ -186,9 +187,7 @@ def backward_combining(
         return True
     leaves = [leaf for own in trunk.private_leaves for leaf in own]
     if any(
-        leaf.grad is not None
-        or leaf._post_accumulate_grad_hooks
-        or (wanted is not None and id(leaf) not in wanted)
+        leaf._post_accumulate_grad_hooks or (wanted is not None and id(leaf) not in wanted)
         for leaf in leaves
     ):
         return False
@@ -199,16 +198,32 @@ def backward_combining(
         return combine(fill_rows(memory(), seeds.by_edge[0]))
 
     rest = feature.register_hook(go_on)  # type: ignore[no-untyped-call]
-    with reading(trunk, seeds), rest:
-        try:
-            torch.autograd.backward(roots, root_seeds)
-        except BaseException:
-            for leaf in leaves:
-                leaf.grad = None
-            raise
-    if head_factors is not None:
-        _multiply(trunk.private_leaves, head_factors())
+    with reading(trunk, seeds), rest, _set_aside(leaves):
+        torch.autograd.backward(roots, root_seeds)
+        if head_factors is not None:
+            _multiply(trunk.private_leaves, head_factors())
     return True
+
+
+@contextmanager
+def _set_aside(leaves: Sequence[Tensor]) -> Iterator[None]:
+    """Leaves have no gradient within, and in the end the sum with the one before; if it fails, that."""
+    before = [(leaf, gradient) for leaf in leaves if (gradient := leaf.grad) is not None]
+    for leaf, _ in before:
+        leaf.grad = None
+    try:
+        yield
+    except BaseException:
+        for leaf in leaves:
+            leaf.grad = None
+        for leaf, gradient in before:
+            leaf.grad = gradient
+        raise
+    with torch.no_grad():
+        for leaf, gradient in before:
+            if leaf.grad is not None:
+                gradient += leaf.grad
+            leaf.grad = gradient
 
 
 def fill_rows(memory: Tensor, gradients: Sequence[Tensor | None]) -> bool:

@@ -109,14 +109,15 @@ def test_heads_get_their_factors(monkeypatch, kind, loss, heads):
     torch.testing.assert_close(methods[0].weights, methods[1].weights)
 
 
+@pytest.mark.parametrize("heads", ["unit", "same"])
 @pytest.mark.parametrize("kind", HEADS)
-def test_gradients_that_are_there_already_are_added_to(monkeypatch, kind):
+def test_gradients_that_are_there_already_are_added_to(monkeypatch, kind, heads):
     stage = Stage(kind)
-    once, _ = passes(monkeypatch, make("fairgrad"), stage)
+    once, _ = passes(monkeypatch, make("nash_mtl", head_weighting=heads), stage)
     for leaf in stage.leaves():
         leaf.grad = torch.ones_like(leaf)
-    twice, calls = passes(monkeypatch, make("fairgrad"), stage)
-    assert calls == 2
+    twice, calls = passes(monkeypatch, make("nash_mtl", head_weighting=heads), stage)
+    assert calls == PASSES[kind]
     for a, b in zip(twice, once, strict=True):
         torch.testing.assert_close(a, b + 1.0)
 
@@ -156,7 +157,27 @@ def test_a_weight_that_head_and_trunk_share_gets_both(kind):
     torch.testing.assert_close(found, square.weight.grad)
 
 
-@pytest.mark.parametrize("why", ["gradients", "composition", "two heads", "hook"])
+def test_a_skip_past_the_features_is_right_in_every_batch_of_an_accumulation():
+    stage = Stage()
+
+    def step():
+        below = stage.trunk[0](stage.inputs)
+        features = below.tanh()
+        losses = {
+            "t0": stage.heads[0](features + below).square().mean(),
+            "t1": stage.heads[1](features).square().mean(),
+        }
+        shared = stage.trunk.parameters()
+        make_method("fairgrad", gradients_on="features").backward(losses, shared, features=features)
+
+    step()
+    once = [leaf.grad.clone() for leaf in stage.trunk.parameters()]
+    step()
+    for leaf, gradient in zip(stage.trunk.parameters(), once, strict=True):
+        torch.testing.assert_close(leaf.grad, 2.0 * gradient)
+
+
+@pytest.mark.parametrize("why", ["composition", "two heads", "hook"])
 def test_heads_that_reach_past_the_features_are_refused_where_it_takes_two_passes(why):
     stage = Stage()
     below = stage.trunk[0](stage.inputs)
@@ -166,10 +187,7 @@ def test_heads_that_reach_past_the_features_are_refused_where_it_takes_two_passe
         "t1": stage.heads[1](features + below if why == "two heads" else features).square().mean(),
     }
     method = make_method("fairgrad", gradients_on="features")
-    if why == "gradients":
-        for leaf in stage.leaves():
-            leaf.grad = torch.zeros_like(leaf)
-    elif why == "composition":
+    if why == "composition":
         method = compose(make_method("ls"), method)
     elif why == "hook":
         features.register_hook(lambda gradient: None)
@@ -194,11 +212,16 @@ def test_parameters_that_move_as_they_get_their_gradient_move_only_if_all_is_wel
 @pytest.mark.parametrize("kind", HEADS)
 def test_nothing_is_written_where_a_gradient_is_not_finite(kind):
     stage = Stage(kind)
+    known = torch.ones(2, 8)
+    weight = [leaf for leaf in stage.heads.parameters() if leaf.dim() == 2][2]
+    weight.grad = known
     features, losses = stage.forward()
     losses["t1"] = losses["t1"] + (features.sum() * 0.0).sqrt() * 0.0
     with pytest.raises(NonFiniteGradientError, match="t1"):
         make("fairgrad").backward(losses, stage.trunk.parameters(), features=features)
-    assert all(gradient is None for gradient in stage.gradients())
+    assert [leaf for leaf in stage.leaves() if leaf.grad is not None] == [weight]
+    assert weight.grad is known
+    assert torch.equal(known, torch.ones(2, 8))
 
 
 @pytest.mark.parametrize("kind", HEADS)
