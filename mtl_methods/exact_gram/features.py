@@ -207,7 +207,7 @@ def backward_combining(
 
 @contextmanager
 def _set_aside(leaves: Sequence[Tensor]) -> Iterator[None]:
-    """Leaves have no gradient within, and in the end the sum with the one before; if it fails, that."""
+    """Leaves have no gradient within, and the sum with the one before in the end; or only that."""
     before = [(leaf, gradient) for leaf in leaves if (gradient := leaf.grad) is not None]
     for leaf, _ in before:
         leaf.grad = None
