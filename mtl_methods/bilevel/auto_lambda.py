@@ -92,8 +92,8 @@ class AutoLambda(BilevelWeighting):
             unknown = [name for name in wanted if name not in self.tasks]
             if unknown:
                 raise TaskError(
-                    f"auto_lambda: primary task {unknown[0]!r} is none of the tasks "
-                    f"{', '.join(self.tasks)}"
+                    f"auto_lambda: primary_tasks = {self.primary_tasks!r}: {unknown[0]!r} is none "
+                    f"of the tasks {', '.join(self.tasks)}"
                 )
         self._primary = wanted
         start = torch.full((len(self.tasks),), self.initial_weight, device=device, dtype=dtype)

@@ -59,8 +59,8 @@ class LSCourse(LossWeighting):
         for epoch, weights in self._course:
             if len(weights) != len(self.tasks):
                 raise TaskError(
-                    f"ls_course: {len(weights)} weights are given from epoch {epoch} on for "
-                    f"{len(self.tasks)} tasks ({', '.join(self.tasks)})"
+                    f"ls_course: course: {len(weights)} weights are given from epoch {epoch} on "
+                    f"for {len(self.tasks)} tasks ({', '.join(self.tasks)})"
                 )
         self.state["epoch"] = 0
 

@@ -268,6 +268,8 @@ def _labels(folder: Path) -> list[Labelled]:
     A folder without tables (trials run one by one) has its methods' names for labels.
     """
     ledger = folder / "ledger"
+    if not folder.is_dir():
+        raise ResultsFolderError(f"there is no results folder {folder}")
     if not ledger.is_dir():
         raise ResultsFolderError(f"{folder} has no ledger, so it is no results folder")
     found = {}

@@ -97,16 +97,21 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
         local: Whether it runs on this machine.
 
     Raises:
-        StudyError: If this machine has no room for one trial of a study that runs on it.
+        StudyError: If this machine has no room for one trial of a study that runs on it, or too
+            little is left to train on.
         ResultsFolderError: If what is left does not fit on the disk.
+        FairsweepError: If the data of the problem or a package that the study asks for is missing.
     """
     from sweeps.folder.disk import check_space, disk_need, free_bytes, size
     from sweeps.folder.ledger import Ledger
+    from sweeps.folder.trackers import check_trackers
     from sweeps.on_ray.capacity import capped, local_slots
     from sweeps.planning.estimate import measured_epoch_seconds, study_seconds
     from sweeps.planning.plan import Plan
+    from sweeps.running.preflight import check_held_out
 
     study = resolved.study
+    check_trackers(study.trackers)
     slots = local_slots(study.resources) if local else study.resources.concurrent or 1
     free = free_bytes(results)
     plan = Plan(resolved, Ledger(results / "ledger").load(), results / "search", extend=False)
@@ -119,11 +124,12 @@ def check_table(resolved: ResolvedStudy, results: Path, *, local: bool = True) -
     _add(table, ["all", planned, ended, ""])
     searched = _table("method", "searched", title="search spaces")
     for candidate in resolved.candidates:
-        dimensions = [dimension.describe() for dimension in candidate.space.dimensions()]
-        _add(searched, [candidate.variant, ", ".join(dimensions) or "nothing"])
+        _add(searched, [candidate.variant, ", ".join(candidate.space.describe()) or "nothing"])
     need = disk_need(plan, slots)
     check_space(results, need, free)
-    epoch = measured_epoch_seconds(resolved)
+    splits = resolved.problem.load(None)
+    check_held_out(resolved, splits)
+    epoch = measured_epoch_seconds(resolved, splits)
     seconds = study_seconds(plan, epoch, slots)
     facts = "".join(f"{line}\n" for line in _how_searched(resolved)) + (
         f"estimated time: about {duration(seconds)} for what is left, {slots} trials at once "
@@ -169,13 +175,13 @@ def _how_searched(resolved: ResolvedStudy) -> list[str]:
         lines.append(f"a run stops after {study.budget.hours:g} h; the same command goes on")
     for candidate in resolved.candidates:
         for point in candidate.start_from:
-            values = ", ".join(
+            values = [
                 f"{name.partition('.')[2]} = {value:.4g}"
                 if isinstance(value, float)
                 else f"{name.partition('.')[2]} = {value}"
-                for name, value in point.items()
-            )
-            lines.append(f"{candidate.variant} starts from {values}")
+                for name, value in candidate.space.settings(point).items()
+            ]
+            lines.append(f"{candidate.variant} starts from {', '.join(values)}")
     return [*lines, *resolved.notes]
 
 

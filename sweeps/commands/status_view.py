@@ -27,14 +27,15 @@ def status_view(status: Status) -> RenderableType:
             Text(printable(name)), Text(f"{count.ended}/{count.planned}{left_out}{skipped}")
         )
     phases.add_row(Text("all"), Text(f"{status.ended}/{status.planned}"), style="bold")
-    lines = [_run_line(status), _list("trials", status.states)]
+    # A frame cuts its title where it is longer than what is in it.
+    lines = [f"folder: {status.folder}", _run_line(status), _list("trials", status.states)]
     if status.errors:
         lines.append(_list("not finished", status.errors))
     if status.damaged:
         lines.append(f"damaged records, whose trials run again: {', '.join(status.damaged[:5])}")
     if not math.isnan(status.rate):
         left = "" if math.isnan(status.left) else f", about {duration(status.left)} left"
-        lines.append(f"rate: {status.rate:.3g} trials per hour{left}")
+        lines.append(f"rate: {_rounded(status.rate)} trials per hour{left}")
     if status.best:
         lines.append("best so far:")
         lines += [
@@ -56,9 +57,13 @@ def status_view(status: Status) -> RenderableType:
     return Panel(
         body,
         title=Text(printable(status.study)),
-        subtitle=Text(printable(status.folder)),
         expand=False,
     )
+
+
+def _rounded(number: float) -> str:
+    """Three digits and no exponent: ``1,460``."""
+    return f"{float(f'{number:.3g}'):,.15g}"
 
 
 def _run_line(status: Status) -> str:

@@ -9,6 +9,7 @@ from mtl_methods.configuration import closest
 from mtl_methods.errors import FairsweepError
 from mtl_methods.registry import list_methods
 from sweeps.definition.resolved import SCALARISATION, SINGLE_TASK, Candidate, ResolvedStudy
+from sweeps.definition.setups import check_setup, every_choice
 from sweeps.definition.study import Population
 from sweeps.errors import StudyError
 from sweeps.phases.sensitivity import check_sensitivity
@@ -18,6 +19,10 @@ from trainables.needs import SERVED_NEEDS, unserved_needs
 from trainables.selection import SELECTIONS
 
 __all__ = ["check_resolved"]
+
+# The labels of other rows of tables: baselines, points of the weight sweep, fixed weights.
+_OWN_LABELS = (SINGLE_TASK, "single-task")
+_OWN_BEGINNINGS = (f"{SINGLE_TASK}:", f"{SCALARISATION}[", "fixed(")
 
 
 def check_resolved(resolved: ResolvedStudy) -> None:
@@ -52,6 +57,7 @@ def _check_population(resolved: ResolvedStudy) -> None:
             Population.model_fields[key].default
         ):
             raise StudyError(f"population.{key}: pb2 has no {key}; explorers that have: pbt")
+    _check_label(population.label, "population.label")
     if any(population.label == candidate.variant for candidate in resolved.candidates):
         raise StudyError(
             f"population.label: {population.label!r} is the label of a method already; give "
@@ -68,13 +74,18 @@ def _check_labels(candidates: Sequence[Candidate]) -> None:
                 f"methods.{index}: the label {label!r} is that of methods.{seen[label]} already; "
                 "give this one a label of its own"
             )
-        if label.startswith((f"{SINGLE_TASK}:", f"{SCALARISATION}[", "fixed(")):
-            raise StudyError(
-                f"methods.{index}.label: {label!r} looks like a label that fairsweep gives; "
-                f"valid: anything that does not begin with {SINGLE_TASK}:, {SCALARISATION}[ "
-                "or fixed("
-            )
+        _check_label(label, f"methods.{index}.label")
         seen[label] = index
+
+
+def _check_label(label: str, place: str) -> None:
+    """Refuses a label that tables would mistake for one of their own."""
+    if label in _OWN_LABELS or label.startswith(_OWN_BEGINNINGS):
+        raise StudyError(
+            f"{place}: {label!r} looks like a label that fairsweep gives; valid: anything but "
+            f"{' and '.join(_OWN_LABELS)} that does not begin with "
+            f"{', '.join(_OWN_BEGINNINGS[:-1])} or {_OWN_BEGINNINGS[-1]}"
+        )
 
 
 def _check_names(resolved: ResolvedStudy) -> None:
@@ -138,15 +149,19 @@ def _check_fixed_weights(resolved: ResolvedStudy) -> None:
 
 
 def _check_trials(resolved: ResolvedStudy) -> None:
-    """Plans a trial of every candidate, so that no trial can be refused once Ray runs."""
+    """Plans trials of every candidate, so that no trial can be refused once Ray runs."""
     known = set(list_methods())
     needed = {SINGLE_TASK} if resolved.baselines else set()
     needed |= {SCALARISATION} if resolved.points or resolved.study.fixed_weights else set()
     if needed - known:
         raise StudyError(f"this installation lacks the method {min(needed - known)}")
-    for candidate in (*resolved.candidates, *resolved.baselines):
-        configuration = candidate.space.configuration(candidate.space.corner())
+    places = {f"methods.{index}": found for index, found in enumerate(resolved.candidates)}
+    places |= {f"baselines: {candidate.variant}": candidate for candidate in resolved.baselines}
+    for place, candidate in places.items():
         try:
-            resolved.trial("check", candidate, configuration, resolved.study.seed, reference=None)
+            for configuration in every_choice(candidate):
+                seed = resolved.study.seed
+                resolved.trial("check", candidate, configuration, seed, reference=None)
+                check_setup(candidate, configuration, resolved.task_names)
         except FairsweepError as error:
-            raise StudyError(f"methods: {candidate.variant}: {error}") from error
+            raise StudyError(f"{place}: {error}") from error

@@ -144,6 +144,24 @@ class Space:
             found += _dimension(f"training.{name}", setting, "float", None)
         return tuple(found)
 
+    def describe(self) -> list[str]:
+        """What is searched in words; weights on the simplex are said once."""
+        weights = [n for n, found in self.hyperparameters.items() if isinstance(found, Simplex)]
+        inner = {f"method.{name}.{task}" for name in weights for task in self.tasks}
+        words = [f"method.{name} on the simplex of {len(self.tasks)} tasks" for name in weights]
+        return words + [d.describe() for d in self.dimensions() if d.name not in inner]
+
+    def settings(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A part of a point with weights in place of the numbers that they are made from."""
+        found = dict(point)
+        for name, setting in self.hyperparameters.items():
+            names = [f"method.{name}.{task}" for task in self.tasks]
+            if isinstance(setting, Simplex) and set(names) <= set(found):
+                found.update(
+                    zip(names, simplex_weights([found[name] for name in names]), strict=True)
+                )
+        return found
+
     def distributions(self) -> dict[str, BaseDistribution]:
         """The space for Optuna's ``ask``."""
         return {dimension.name: dimension.distribution() for dimension in self.dimensions()}

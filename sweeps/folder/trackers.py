@@ -25,7 +25,14 @@ from sweeps.folder.ledger import Record
 from sweeps.planning.trials import Trial
 from trainables.optional import optional_import
 
-__all__ = ["MlflowTracker", "TensorboardTracker", "Tracker", "make_trackers", "tracking"]
+__all__ = [
+    "MlflowTracker",
+    "TensorboardTracker",
+    "Tracker",
+    "check_trackers",
+    "make_trackers",
+    "tracking",
+]
 
 logger = logging.getLogger("sweeps")
 
@@ -57,10 +64,7 @@ class TensorboardTracker(Tracker):
     name = "tensorboard"
 
     def __init__(self, results: Path) -> None:
-        module = optional_import(
-            "tensorboardX", extra="tensorboard", purpose="trackers.tensorboard"
-        )
-        self._writer = module.SummaryWriter
+        self._writer = _tensorboard().SummaryWriter
         self._folder = results / "tensorboard"
 
     def _place(self, trial: Trial) -> Path:
@@ -100,8 +104,7 @@ class MlflowTracker(Tracker):
     name = "mlflow"
 
     def __init__(self, results: Path, study: str, uri: str | None) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        mlflow = optional_import("mlflow", extra="mlflow", purpose="trackers.mlflow")
+        mlflow = _mlflow()
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._client = mlflow.MlflowClient(tracking_uri=uri or f"sqlite:///{results}/mlflow.db")
@@ -168,6 +171,27 @@ class MlflowTracker(Tracker):
         status = "FINISHED" if record.status in {"finished", "pruned"} else "FAILED"
         self._client.set_terminated(run, status, end_time=ended)
         self._known.add(trial.trial_id)
+
+
+def check_trackers(trackers: Trackers | None) -> None:
+    """Checks that the packages of the trackers that a study asks for are installed.
+
+    Raises:
+        MissingExtraError: If one is not.
+    """
+    if trackers is not None and trackers.tensorboard:
+        _tensorboard()
+    if trackers is not None and trackers.mlflow is not None:
+        _mlflow()
+
+
+def _tensorboard() -> Any:
+    return optional_import("tensorboardX", extra="tensorboard", purpose="trackers.tensorboard")
+
+
+def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    return optional_import("mlflow", extra="mlflow", purpose="trackers.mlflow")
 
 
 def make_trackers(trackers: Trackers | None, results: Path, study: str) -> list[Tracker]:

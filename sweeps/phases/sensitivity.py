@@ -15,6 +15,7 @@ from mtl_methods.configuration import closest
 from mtl_methods.errors import FairsweepError
 from sweeps.definition.places import is_finite
 from sweeps.definition.resolved import TRAINING_PARAMETERS, Candidate, ResolvedStudy
+from sweeps.definition.setups import check_setup
 from sweeps.definition.spaces import Configuration, check_tasks
 from sweeps.definition.study import SensitivitySweep
 from sweeps.errors import StudyError
@@ -167,6 +168,7 @@ def _check_values(
             resolved.trial("check", candidate, configuration, 0, reference=None)
             if sweep.parameter in weights and value is not None:
                 check_tasks(value, resolved.task_names)
+            check_setup(candidate, configuration, resolved.task_names)
         except FairsweepError as error:
             raise StudyError(f"{place}.values.{position}: {error}") from error
 

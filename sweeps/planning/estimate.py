@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtl_methods import Need
 from sweeps.definition.resolved import SCALARISATION, ResolvedStudy
 from sweeps.phases.sensitivity import sensitivity_labels
 from sweeps.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from trainables.problem import Splits
 
 __all__ = ["measured_epoch_seconds", "relative_cost", "study_seconds", "variant_costs"]
 
@@ -68,13 +71,17 @@ def study_seconds(plan: Plan, epoch_seconds: float, slots: int) -> float:
     return SECONDS_ONCE + work / slots if work else 0.0
 
 
-def measured_epoch_seconds(resolved: ResolvedStudy, *, seconds: float = 1.0) -> float:
+def measured_epoch_seconds(
+    resolved: ResolvedStudy, splits: Splits, *, seconds: float = 1.0
+) -> float:
     """Seconds of an epoch of linear scalarisation, from a few steps on this machine.
 
-    Loads the data and takes optimiser steps for about ``seconds``; nothing is kept.
+    Takes optimiser steps for about ``seconds``; nothing is kept.
 
-    Raises:
-        FairsweepError: If the data is not there.
+    Args:
+        resolved: The study.
+        splits: The data of its problem.
+        seconds: For how long, about.
     """
     import torch
 
@@ -82,7 +89,7 @@ def measured_epoch_seconds(resolved: ResolvedStudy, *, seconds: float = 1.0) -> 
     from trainables.data import count_items, iterate, to_tensors
 
     problem, training = resolved.problem, resolved.protocol
-    tensors = to_tensors(problem.load(None))
+    tensors = to_tensors(splits)
     threads = torch.get_num_threads()
     torch.set_num_threads(resolved.study.resources.cpus_per_trial)
     try:

@@ -90,6 +90,7 @@ class Plan:
         self._asked: dict[tuple[int, str], int] = {}
         self._ended: list[tuple[tuple[int, int], Trial, Record]] = []
         self._reused: set[str] = set()
+        self._ended_now: set[str] = set()
         self._rank = {name: rank for rank, name in enumerate(PHASES)}
         self._in_flight: dict[str, _InFlight] = {}
         self._changed = True
@@ -125,7 +126,7 @@ class Plan:
 
     @property
     def reused(self) -> int:
-        """How many trials were in the ledger already."""
+        """How many trials had ended before; those that phases share are none of them."""
         return len(self._reused)
 
     @property
@@ -186,7 +187,7 @@ class Plan:
             self._asked.setdefault((self._place[id(unit)], trial.trial_id), len(self._asked))
             record = self.ledger.get(trial.trial_id)
             if record is not None and _serves(record, unit):
-                if not record.skipped:
+                if not record.skipped and trial.trial_id not in self._ended_now:
                     self._reused.add(trial.trial_id)
                 self._note(unit, trial, record)
             elif trial.trial_id in self._in_flight:
@@ -218,6 +219,7 @@ class Plan:
     def end(self, trial_id: str, record: Record) -> None:
         """Takes note of a trial that ended."""
         flight = self._in_flight.pop(trial_id)
+        self._ended_now.add(trial_id)
         for unit, trial in flight.wanted_by:
             self._note(unit, trial, record)
 

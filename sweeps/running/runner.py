@@ -21,6 +21,7 @@ from sweeps.folder.ledger import Ledger, Record
 from sweeps.folder.liveness import RunFacts, write_run
 from sweeps.folder.results import ResultsFolder, check_owner
 from sweeps.folder.tables import write_tables
+from sweeps.folder.trackers import check_trackers
 from sweeps.on_ray.capacity import local_slots
 from sweeps.on_ray.watchdog import Watchdog
 from sweeps.planning.plan import Plan
@@ -29,7 +30,13 @@ from sweeps.running.allowance import allowance, used_up
 from sweeps.running.companions import companions
 from sweeps.running.logs import SweepLogs
 from sweeps.running.outcome import Outcome
-from sweeps.running.preflight import check_cluster, check_disk, check_new, put_in_order
+from sweeps.running.preflight import (
+    check_cluster,
+    check_disk,
+    check_held_out,
+    check_new,
+    put_in_order,
+)
 from sweeps.running.progress import Progress, panel, trial_line
 from sweeps.running.stop_file import watch_for_stop
 from sweeps.running.stopping import StopRequest
@@ -68,10 +75,10 @@ def run(
 
     Raises:
         ResultsFolderError: If the folder cannot be used.
-        StudyError: If this machine has no room for one trial.
+        StudyError: If this machine has no room for one trial, or too little is left to train on.
         RunError: If Ray cannot be used, or ended the sweep too early.
         DiskFullError: If there is no room left for results.
-        FairsweepError: If the data of the problem is not there.
+        FairsweepError: If the data of the problem or a package that the study asks for is missing.
     """
     from rich.console import Console
 
@@ -79,6 +86,7 @@ def run(
     started = time.monotonic()
     results = results.expanduser().absolute()
     check_owner(results, resolved)
+    check_trackers(resolved.study.trackers)
     if address is None and not (results / "manifest.json").is_file():
         check_new(resolved, results)
     with (
@@ -209,6 +217,7 @@ class _Run:
         write_run(self.folder.path, facts)
         # Missing data is said before Ray starts.
         splits = {problem.key: problem.load(None)}
+        check_held_out(self.resolved, splits[problem.key])
         try:
             with ray_session(resources, self.folder.path, self.address) as session:
                 # Ray puts in handlers of its own, of SIGTERM and of log messages, when it starts.

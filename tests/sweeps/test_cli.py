@@ -18,6 +18,7 @@ import sweeps.commands.cli
 from sweeps.folder.results import ResultsFolder
 from sweeps.on_ray.ray_session import RaySession
 from sweeps.planning.trials import Trial
+from sweeps.running.preflight import check_held_out
 from trainables.record import read_record, write_record
 
 
@@ -59,6 +60,8 @@ def write_study(folder: Path, **changes: object) -> str:
         ({"methods": ["ls", {"name": "fairgrad", "alpha": -1}], "fixed_weights": None}, "alpha"),
         ({"resources": {"gpus_per_trial": 1}}, "this machine has none that PyTorch can use"),
         ({"resources": {"cpus_per_trial": 1000}}, "takes 1000 processors, and this machine has 4"),
+        ({"trackers": {"mlflow": True}}, "trackers.mlflow needs the package mlflow, which is not"),
+        ({"trackers": {"tensorboard": True}}, "trackers.tensorboard needs the package tensorboard"),
     ],
 )
 @pytest.mark.parametrize("action", ["run", "check"])
@@ -73,6 +76,8 @@ def test_bad_input_is_one_sentence_and_code_2_before_ray(
     monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
     monkeypatch.setattr("sweeps.on_ray.capacity.available_cpus", lambda: 4)
     monkeypatch.setattr("sweeps.on_ray.capacity.available_gpus", lambda: 0)
+    for package in ("mlflow", "tensorboardX"):
+        monkeypatch.setitem(sys.modules, package, None)  # as if they were not installed
     path = write_study(tmp_path, **changes)
     results = tmp_path / "results"
     code, out, err = command(action, path, "--results", str(results))  # type: ignore[operator]
@@ -159,6 +164,68 @@ def test_check_counts_trials_and_runs_nothing(tmp_path: Path, command: object) -
     assert "estimated time: about" in out
     assert "nothing was run apart from a few timed steps" in out
     assert not results.exists()
+
+
+@pytest.mark.parametrize("action", ["run", "check"])
+@pytest.mark.parametrize(
+    ("batch_size", "fraction", "expected"),
+    [
+        (32, 0.9999, "0.9999 of 64 training items leaves moml 1 to train on, fewer than a batch"),
+        (32, 0.6, "leaves moml 26 to train on, fewer than a batch of 32; valid: at most 0.5"),
+        (8, 0.9, "leaves moml 6 to train on, fewer than a batch of 8; valid: at most 0.875"),
+        (256, 0.6, "leaves moml 26 to train on, fewer than half of them; valid: at most 0.5"),
+    ],
+)
+def test_too_little_to_train_on_is_refused_before_training(
+    action: str,
+    batch_size: int,
+    fraction: float,
+    expected: str,
+    tmp_path: Path,
+    command: object,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ray.init", lambda *a, **k: pytest.fail("Ray was started"))
+    path = write_study(
+        tmp_path,
+        methods=["ls", "moml"],
+        protocol={"epochs": 2, "batch_size": batch_size, "inner_validation": fraction},
+        fixed_weights=None,
+    )
+    code, _out, err = command(  # type: ignore[operator]
+        action, path, "--results", str(tmp_path / "r")
+    )
+    assert code == 2
+    assert err.startswith("fairsweep: protocol.inner_validation: ")
+    assert expected in err
+
+
+@pytest.mark.parametrize(("batch_size", "fraction"), [(32, 0.5), (8, 0.875), (256, 0.5)])
+def test_a_batch_or_half_of_the_items_is_enough_to_train_on(
+    batch_size: int, fraction: float
+) -> None:
+    protocol = {"epochs": 2, "batch_size": batch_size, "inner_validation": fraction}
+    study = resolved_study(methods=["ls", "moml"], protocol=protocol, fixed_weights=None)
+    check_held_out(study, study.problem.load(None))
+
+
+def test_methods_that_hold_nothing_out_train_on_everything() -> None:
+    study = resolved_study(protocol={"epochs": 2, "batch_size": 32, "inner_validation": 0.9999})
+    check_held_out(study, study.problem.load(None))
+
+
+def test_check_says_what_is_searched_of_weights(tmp_path: Path, command: object) -> None:
+    path = write_study(
+        tmp_path,
+        methods=["ls", {"name": "ls", "label": "w", "weights": "simplex"}],
+        fixed_weights=None,
+        start_from=[{"method": "w", "weights": {"CL": 0.5, "RR": 1.5}}],
+    )
+    code, out, _ = command("check", path, "--results", str(tmp_path / "r"))  # type: ignore[operator]
+    assert code == 0
+    assert "method.weights on the simplex of 2 tasks, training.lr 0.0005 to 0.01 (log)" in out
+    assert "w starts from weights.CL = 0.5, weights.RR = 1.5" in out
+    assert "0.999999" not in out
 
 
 def test_check_for_a_cluster_does_not_ask_this_machine(

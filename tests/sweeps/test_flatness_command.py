@@ -148,7 +148,9 @@ def refused(command: Command, *arguments: object) -> str:
 
 def test_bad_input_is_one_sentence(folder: Path, tmp_path: Path, command: Command) -> None:
     uw = spec("uw", 1).trial_id
-    assert "no results folder" in refused(command, tmp_path)
+    assert "has no ledger, so it is no results folder" in refused(command, tmp_path)
+    nowhere = tmp_path / "nodir"
+    assert f"there is no results folder {nowhere}" in refused(command, nowhere)
     assert "no finished trial 'abc'" in refused(command, folder, "--trial", "abc")
     assert "'cagrad'; its labels are ls, stl, uw" in refused(command, folder, "--method", "cagrad")
     for arguments in (("--trial", uw), ("--method", "uw")):

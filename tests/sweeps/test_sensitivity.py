@@ -53,6 +53,8 @@ def test_the_value_that_is_the_best_shares_the_trials_of_the_replicates(tmp_path
     started = execute(plan, tmp_path)
     assert len([t for t in started if t.phase == "sensitivity"]) == 2
     assert len([t for t, _ in plan.ended if t.phase == "sensitivity"]) == 4
+    assert plan.reused == 0  # nothing had ended before this run
+    assert make_plan(study, tmp_path).reused == len(started)
     write_tables(tmp_path, plan.ended)
     trials = pd.read_parquet(tmp_path / "trials.parquet")
     own = trials[trials["phase"] == "sensitivity"]
@@ -63,7 +65,7 @@ def test_the_value_that_is_the_best_shares_the_trials_of_the_replicates(tmp_path
 @pytest.mark.parametrize(
     ("sweep", "expected"),
     [
-        ({"method": "fairgard"}, "(did you mean 'fairgrad'?); valid: ls, uw, fairgrad"),
+        ({"method": "fairgard"}, "(did you mean 'fairgrad'?); valid: ls, uw, fairgrad, auto_l"),
         ({"parameter": "alfa"}, "fairgrad has no setting 'alfa' (did you mean 'alpha'?)"),
         ({"values": [-1.0]}, "sensitivity.0.values.0: fairgrad: alpha = -1.0 is not valid"),
         ({"parameter": "lr", "values": [0.1, 0.0]}, "sensitivity.0.values.1: training: lr = 0.0"),
@@ -83,12 +85,16 @@ def test_the_value_that_is_the_best_shares_the_trials_of_the_replicates(tmp_path
             {"method": "ls", "parameter": "weights", "values": [{"CL": 1.0, "XX": 1.0}]},
             "sensitivity.0.values.0: {'CL': 1.0, 'XX': 1.0} does not weight exactly the tasks",
         ),
+        (
+            {"method": "auto_lambda", "parameter": "primary_tasks", "values": ["CL", "XX"]},
+            "sensitivity.0.values.1: auto_lambda: primary_tasks = 'XX': 'XX' is none of the tasks",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(sweep: dict[str, Any], expected: str) -> None:
     whole = {"method": "fairgrad", "parameter": "alpha", "values": [1.0]} | sweep
     with pytest.raises(StudyError) as caught:
-        resolved_study(sensitivity=[whole])
+        resolved_study(methods=["ls", "uw", "fairgrad", "auto_lambda"], sensitivity=[whole])
     assert expected in str(caught.value)
 
 

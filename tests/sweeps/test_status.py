@@ -6,6 +6,7 @@ import io
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,25 @@ def test_rate_counts_this_run_alone(tmp_path: Path) -> None:
     assert math.isnan(StatusReader(folder).read().rate)
     write_run(folder, RunFacts(facts.host, facts.pid, "2025-12-31T23:30:01+00:00", 2))
     assert StatusReader(folder).read().rate == pytest.approx(10 * 2.0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1463.2, "1,460"), (123456.0, "123,000"), (20.0, "20"), (0.1234, "0.123"), (999.9, "1,000")],
+)
+def test_a_rate_is_three_digits_without_an_exponent(
+    rate: float, expected: str, tmp_path: Path
+) -> None:
+    status = StatusReader(started(tmp_path / "r", limit=1)).read()
+    assert f"rate: {expected} trials per hour" in shown(replace(status, rate=rate))
+
+
+def test_the_whole_folder_is_shown_however_long(tmp_path: Path) -> None:
+    folder = tmp_path / ("a" * 60) / ("b" * 60) / "r"
+    status = replace(StatusReader(started(tmp_path / "r", limit=1)).read(), folder=str(folder))
+    text = "".join(line.strip("│ ") for line in shown(status).splitlines())
+    assert f"folder:{folder}" in text.replace(" ", "")
+    assert "…" not in text
 
 
 def test_damaged_records_are_told_and_their_trials_are_not_ended(tmp_path: Path) -> None:

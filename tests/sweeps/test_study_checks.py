@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from sweeps_fakes import resolved_study
 
 from mtl_methods import Need, list_methods, list_transforms
@@ -38,6 +39,12 @@ def refusal(**changes: Any) -> str:
         ({"methods": [{"name": "fairgrad", "alfa": 1.0}]}, "no hyper-parameter 'alfa'"),
         ({"methods": ["ls", "ls"]}, "methods.1: the label 'ls' is that of methods.0 already"),
         ({"methods": [{"name": "ls", "label": "fixed(x)"}]}, "looks like a label that fairsweep"),
+        (
+            {"methods": [{"name": "ls", "label": "single-task"}]},
+            "methods.0.label: 'single-task' looks like a label that fairsweep gives",
+        ),
+        ({"methods": [{"name": "ls", "label": "stl"}]}, "looks like a label"),
+        ({"population": {"label": "single-task"}}, "population.label: 'single-task' looks like"),
         ({"methods": ["stl"]}, "write 'baselines: {}' instead"),
         ({"selection": "delta"}, "selection: there is no measure 'delta' (did you mean 'delta_m"),
         ({"sampler": "tpee"}, "sampler: there is no sampler 'tpee' (did you mean 'tpe'?)"),
@@ -88,6 +95,38 @@ def test_out_of_range_names_parameter_range_and_source(value: Any) -> None:
     assert message.startswith("methods.1.alpha: fairgrad: alpha = -1.0 is not valid")
     assert alpha.valid_range in message
     assert alpha.source in message
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (
+            {"name": "auto_lambda", "primary_tasks": "CL,XX"},
+            "primary_tasks = 'CL,XX': 'XX' is none of the tasks CL, RR",
+        ),
+        ({"name": "log+auto_lambda", "auto_lambda.primary_tasks": "XX"}, "'XX' is none of"),
+        (
+            {"name": "ls_course", "course": "0: 1; 5: 1 1"},
+            "course: 1 weights are given from epoch 0 on for 2 tasks (CL, RR)",
+        ),
+        ({"name": "ls_course+cagrad", "ls_course.course": "0: 1 1 1"}, "course: 3 weights"),
+        ({"name": "ls_course", "course": ["0: 1 1", "0: 1 1 1"]}, "course: 3 weights"),
+    ],
+)
+def test_settings_that_do_not_fit_the_tasks_are_refused(
+    method: dict[str, Any], expected: str
+) -> None:
+    message = refusal(methods=["ls", method], fixed_weights=None)
+    assert message.startswith("methods.1: ")
+    assert expected in message
+
+
+def test_asking_methods_leaves_random_numbers_alone() -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    resolved_study(methods=["ls", "rotograd", "rlw"], fixed_weights=None)
+    assert torch.equal(torch.rand(2), wanted)
 
 
 def test_performance_drops_need_baselines_whatever_the_method_is_called() -> None:

@@ -111,7 +111,7 @@ def test_under_a_transform_validation_losses_are_transformed_too(problem):
 
 
 def test_refusals(problem):
-    with pytest.raises(TaskError, match="'c' is none of the tasks a, b"):
+    with pytest.raises(TaskError, match="primary_tasks = 'c': 'c' is none of the tasks a, b"):
         problem.step(make_method("auto_lambda", primary_tasks="c"))
     losses = problem.losses({"theta": problem.theta}, "train")
     with pytest.raises(MissingNeedError, match="lr="):

@@ -62,5 +62,7 @@ def test_what_is_no_course_is_refused(course):
 
 
 def test_a_course_of_other_tasks_is_refused():
-    with pytest.raises(TaskError, match="3 weights are given from epoch 0 on for 2 tasks"):
+    with pytest.raises(
+        TaskError, match="ls_course: course: 3 weights are given from epoch 0 on for 2 tasks"
+    ):
         weights_of(make_method("ls_course", course="0: 1 1 1"))
