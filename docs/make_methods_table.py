@@ -50,9 +50,11 @@ Parts are joined by `+`, in this order: loss transforms, a loss weighting, a gra
 the weighted log-losses by CAGrad. `ls` is the identity of both weightings, `identity` that of
 transforms. Hyper-parameters of a composition bear the part's name: `cagrad.c`.
 
-*Needs* are what a training loop must serve beyond the losses. *Cost* counts backward passes per
-step for K tasks. *Search* is the range that a study explores by default; a hyper-parameter without
-one keeps its default.
+*Needs* are what a training loop must serve beyond the losses; [library.md](library.md) shows how.
+They are those of the defaults: an option may add one (`gradients_on: features`, `form: log_nadir`),
+and says so. Call `end_epoch` after every epoch, whatever the method. *Cost* counts backward passes
+per step for K tasks. *Search* is the range that a study explores by default; a hyper-parameter
+without one keeps its default.
 """
 
 
@@ -74,7 +76,7 @@ def document() -> str:
 def overview(members: dict[str, MethodInfo]) -> list[str]:
     """One row a method."""
     rows = [
-        (f"[`{name}`](#{anchor(name)})", info.summary, needs(info.needs), info.backward_passes)
+        (f"[`{name}`](#{anchor(name)})", info.summary, needs(info), info.backward_passes)
         for name, info in members.items()
     ]
     return table(("Method", "What it does", "Needs", "Cost"), rows)
@@ -86,7 +88,7 @@ def section(info: MethodInfo | TransformInfo) -> list[str]:
     lines.append(f"- Rule: `{info.equation}`")
     if isinstance(info, MethodInfo):
         lines += [
-            f"- Needs: {needs(info.needs)}",
+            f"- Needs: {needs(info)}",
             f"- Cost: {info.backward_passes}",
             f"- All losses times s: weights {info.scale_law}",
         ]
@@ -102,9 +104,12 @@ def section(info: MethodInfo | TransformInfo) -> list[str]:
     return lines
 
 
-def needs(declared: frozenset[Need]) -> str:
-    """Needs in words, in a fixed order."""
-    return ", ".join(need.value for need in Need if need in declared)
+def needs(info: MethodInfo) -> str:
+    """Needs in words, in a fixed order, and whether weights wait for the end of an epoch."""
+    words = [need.value for need in Need if need in info.needs]
+    if info.awaits_epoch and Need.PERFORMANCE_DROPS not in info.needs:
+        words.append("the end of each epoch")
+    return ", ".join(words)
 
 
 def search(parameter: HyperParameter) -> str:

@@ -6,6 +6,7 @@ place of ``loss.backward()``; ``method.weights`` tells what it did.
 
 from __future__ import annotations
 
+from mtl_methods.bilevel.closure import ModelClosure
 from mtl_methods.configuration import HyperParameter
 from mtl_methods.core.compose import ComposedMethod
 from mtl_methods.core.method import Method, Need, StepRecord
@@ -27,6 +28,7 @@ __all__ = [
     "LossTransform",
     "Method",
     "MethodInfo",
+    "ModelClosure",
     "Need",
     "StepRecord",
     "TransformInfo",

@@ -48,6 +48,8 @@ class MethodInfo:
         hyperparameters: Its hyper-parameters with ranges, defaults and sources.
         deviations: Where paper and published code disagree.
         scale_law: How effective weights answer to a common factor on all losses.
+        awaits_epoch: Whether weights, at default settings, stand still until ``end_epoch`` is
+            called.
     """
 
     name: str
@@ -61,6 +63,7 @@ class MethodInfo:
     hyperparameters: tuple[HyperParameter, ...]
     deviations: tuple[str, ...]
     scale_law: str
+    awaits_epoch: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def method_info(name: str) -> MethodInfo:
         hyperparameters=cls.hyperparameters(),
         deviations=cls.deviations,
         scale_law=cls.scale_law,
+        awaits_epoch=cls().awaits_epoch,
     )
 
 
@@ -175,6 +179,7 @@ def _composed_info(name: str, parts: list[type[Method] | type[LossTransform]]) -
         ),
         deviations=tuple(d for cls in parts for d in cls.deviations),
         scale_law="other",
+        awaits_epoch=made.awaits_epoch,
     )
 
 

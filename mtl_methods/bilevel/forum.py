@@ -95,8 +95,15 @@ class FORUM(Method):
         "iterations",
         choices=("iterations", "epochs", "none"),
         source="iterations: the paper; epochs: LibMTL",
-        description="What counts the steps of the averaging of lambda.",
+        description=(
+            "What counts the steps of the averaging of lambda; epochs needs end_epoch after each."
+        ),
     )
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """With ``average="epochs"``, whose first average is no average."""
+        return self.average == "epochs" and not self.state.get("epochs", 0)
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
-from mtl_methods.core.lower_level import LowerLevel
+from mtl_methods.core.lower_level import LowerLevel, dense
 from mtl_methods.core.method import Family, Need
+from mtl_methods.errors import ConfigurationError
 
 __all__ = ["BilevelWeighting", "hypergradient_option", "hypergradients", "inner_lr_option"]
 
@@ -86,33 +88,63 @@ def hypergradients(
     Returns:
         The validation tasks found, and the derivatives, shape (number of them, K), or (1, K) if
         summed.
+
+    Raises:
+        TaskError: If the losses do not depend on the parameters that the closure is given.
+        ConfigurationError: If the model cannot be differentiated twice.
     """
     leaf = weights.detach().requires_grad_()
     exact = way == "exact"
-    with torch.enable_grad():
-        ahead = level.descend(
-            lambda losses: leaf @ losses.to(leaf.dtype), steps, differentiable=exact
-        )
-        tasks, upper = level.validation_losses(ahead, wanted)
-        goals = (upper.sum(),) if summed and tasks else upper.unbind()
-        rows = []
-        for k, loss in enumerate(goals):
-            retain = k + 1 < len(goals)
-            if exact:
-                (row,) = torch.autograd.grad(loss, leaf, retain_graph=retain, allow_unused=True)
-                rows.append(torch.zeros_like(leaf) if row is None else row)
-            else:
-                slopes = torch.autograd.grad(
-                    loss, list(ahead.values()), retain_graph=retain, allow_unused=True
-                )
-                rows.append(-level.lr * _difference(level, slopes).to(leaf.dtype))
-    found = torch.stack(rows) if rows else leaf.new_zeros(0, len(leaf))
-    return tasks, found.detach()
+    try:
+        with torch.enable_grad():
+            ahead = level.descend(
+                lambda losses: leaf @ losses.to(leaf.dtype), steps, differentiable=exact
+            )
+            tasks, upper = level.validation_losses(ahead, wanted)
+            goals = (upper.sum(),) if summed and tasks else upper.unbind()
+            sources = [leaf] if exact else list(ahead.values())
+            slopes = [
+                _slopes(goal, sources, retain_graph=k + 1 < len(goals))
+                for k, goal in enumerate(goals)
+            ]
+    except RuntimeError as error:
+        if not exact or "not implemented" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"{level.name}: the model cannot be differentiated twice ({_first_line(error)}); "
+            "set hypergradient='finite_difference'"
+        ) from error
+    if tasks and all(slope is None for found in slopes for slope in found):
+        level.refuse_unused("validation")
+    rows = []
+    for found in slopes:
+        if exact:
+            rows.append(torch.zeros_like(leaf) if found[0] is None else found[0])
+        else:
+            rows.append(-level.lr * _difference(level, found).to(leaf.dtype))
+    stacked = torch.stack(rows) if rows else leaf.new_zeros(0, len(leaf))
+    return tasks, stacked.detach()
+
+
+def _slopes(
+    goal: Tensor, sources: Sequence[Tensor], *, retain_graph: bool
+) -> tuple[Tensor | None, ...]:
+    """The gradient of a validation loss, ``None`` where it does not reach."""
+    if not goal.requires_grad:
+        return (None,) * len(sources)
+    return torch.autograd.grad(goal, sources, retain_graph=retain_graph, allow_unused=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
 
 
 def _difference(level: LowerLevel, direction: tuple[Tensor | None, ...]) -> Tensor:
     """The derivatives of the training losses along a direction, by central differences."""
-    named = dict(zip(level.parameters, direction, strict=True))
+    named = {
+        name: None if slope is None else dense(slope)
+        for name, slope in zip(level.parameters, direction, strict=True)
+    }
     squares = [v.square().sum(dtype=torch.float64) for v in named.values() if v is not None]
     norm = float(torch.stack(squares).sum().sqrt()) if squares else 0.0
     if norm == 0.0:

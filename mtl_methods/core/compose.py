@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtl_methods.core.gradient_weighting import GradientWeighting
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Family, Method, Need, StepInputs, StepRecord
+from mtl_methods.core.saved_state import check_head, check_same_tasks, entry
 from mtl_methods.core.transform import LossTransform, TransformedMethod
 from mtl_methods.errors import ConfigurationError
 
@@ -50,6 +51,11 @@ class ComposedMethod(Method):
         """Of the product: the gradient weighting sees losses that the loss weighting scaled."""
         first, second = self.loss.scale_exponent, self.gradient.scale_exponent
         return None if first is None or second is None else first + (1.0 + first) * second
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """Whether a part does."""
+        return self.loss.awaits_epoch or self.gradient.awaits_epoch
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
@@ -110,8 +116,20 @@ class ComposedMethod(Method):
             "counters": dict(self.counters),
         }
 
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        check_head(self.name, self.tasks, state)
+        for key, part in (("loss", self.loss), ("gradient", self.gradient)):
+            check_same_tasks(self.name, state, entry(self.name, state, key, Mapping))
+            part._check_state(state[key])
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores both parts."""
+        """Restores both parts.
+
+        Raises:
+            TaskError: If it is no state of this composition, or one for other tasks. Nothing is
+                changed.
+        """
+        self._check_state(state)
         self.loss.load_state_dict(state["loss"])
         self.gradient.load_state_dict(state["gradient"])
         if state["tasks"]:
@@ -128,8 +146,14 @@ def compose(*parts: Method | LossTransform) -> Method:
     is the identity of both weightings, ``Identity()`` that of transforms.
 
     Raises:
-        ConfigurationError: If the parts do not go together.
+        ConfigurationError: If a part is neither method nor transform, or they do not go together.
     """
+    for part in parts:
+        if not isinstance(part, Method | LossTransform):
+            raise ConfigurationError(
+                "compose takes methods and loss transforms, or their names, got "
+                + _describe_stranger(part)
+            )
     transforms = [part for part in parts if isinstance(part, LossTransform)]
     methods = [part for part in parts if isinstance(part, Method)]
     names = [transform.name for transform in transforms]
@@ -154,6 +178,12 @@ def _join(methods: list[Method]) -> Method | None:
         ):
             return ComposedMethod(methods[0], last)
     return None
+
+
+def _describe_stranger(part: object) -> str:
+    if isinstance(part, type) and issubclass(part, Method | LossTransform):
+        return f"the class {part.__name__}: make an instance of it, {part.__name__}()"
+    return repr(part)
 
 
 def _describe(part: Method | LossTransform) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from mtl_methods.configuration import closest
-from mtl_methods.core.step import StepInputs
+from mtl_methods.core.step import Need, StepInputs
 from mtl_methods.core.writing import joined_losses
 from mtl_methods.errors import (
     ConfigurationError,
+    MissingNeedError,
     NonFiniteLossError,
     TaskError,
     UnknownNameError,
@@ -45,6 +47,7 @@ def checked_inputs(
         TaskError: If losses are no mapping to real scalars, have no graph, or name an unknown
             task; if ``shared``, ``heads`` or ``features`` are not what they should be.
         ConfigurationError: If ``grad_scale`` is no positive number.
+        MissingNeedError: If an argument that a declared need asks for is missing or something else.
         UnknownNameError: If there is an argument that no need asks for.
     """
     for key in extra:
@@ -73,6 +76,7 @@ def checked_inputs(
     trunk = _leaves(method, "shared", shared)
     own = None if heads is None else _leaves(method, "heads", heads)
     given = None if features is None else _features(method, features)
+    _check_served(method, given, extra)
     if not method.tasks:
         method.setup(
             tasks,
@@ -122,6 +126,71 @@ def _checked_scale(method: Method, grad_scale: float) -> float:
             f"{method.name}: grad_scale must be a finite number above 0, got {grad_scale!r}"
         )
     return scale
+
+
+def _check_served(
+    method: Method, features: tuple[Tensor, ...] | None, extra: Mapping[str, Any]
+) -> None:
+    """Refuses a step without the arguments that the method's needs ask for."""
+    needs = method.needs
+    if Need.FEATURES in needs and features is None:
+        raise MissingNeedError(
+            f"{method.name} needs features=, the shared features; pass them to backward"
+        )
+    if Need.EXTRA_BATCHES in needs:
+        _check_extra_batches(method, extra.get("extra_losses"))
+    if Need.VALIDATION_BATCH in needs:
+        _check_closure(method, extra.get("closure"))
+        _check_named_parameters(method, extra.get("named_parameters"))
+
+
+def _check_extra_batches(method: Method, batches: Any) -> None:
+    count: int = getattr(method, "extra_batches", 1)
+    got = "none"
+    if batches is not None:
+        got = type(batches).__name__
+        if isinstance(batches, list | tuple):
+            strangers = [item for item in batches if not isinstance(item, Mapping)]
+            if len(batches) == count and not strangers:
+                return
+            got = str(len(batches))
+            if strangers:
+                got = f"one that holds a {type(strangers[0]).__name__}"
+    raise MissingNeedError(
+        f"{method.name} needs extra_losses=, a list of the losses of {count} further batches at "
+        f"the same parameters (a mapping from task names each), got {got}; pass them to backward"
+    )
+
+
+def _check_closure(method: Method, closure: Any) -> None:
+    if closure is None or not callable(closure):
+        got = "none" if closure is None else type(closure).__name__
+        raise MissingNeedError(
+            f"{method.name} needs closure=, which gives the losses of a split under given "
+            f"parameters (ModelClosure), got {got}; pass it to backward"
+        )
+    try:
+        signature = inspect.signature(closure)
+    except ValueError:  # a function that cannot be looked into
+        return
+    try:
+        signature.bind({}, "train")
+    except TypeError as error:
+        raise MissingNeedError(
+            f"{method.name}: closure must take two arguments, parameters by name and the split "
+            f"'train' or 'validation', got one of {signature}"
+        ) from error
+
+
+def _check_named_parameters(method: Method, named: Any) -> None:
+    if not isinstance(named, Mapping) or not all(isinstance(p, Tensor) for p in named.values()):
+        got = "none" if named is None else f"a {type(named).__name__}"
+        if isinstance(named, Mapping):
+            got = "one that holds something else"
+        raise MissingNeedError(
+            f"{method.name} needs named_parameters=, a mapping from names to the model's "
+            f"parameters (dict(model.named_parameters())), got {got}; pass it to backward"
+        )
 
 
 def _tensors(method: Method, what: str, given: Iterable[Tensor]) -> tuple[Tensor, ...]:

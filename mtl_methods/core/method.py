@@ -15,12 +15,15 @@ from torch.utils.hooks import RemovableHandle
 
 from mtl_methods.configuration import Configurable
 from mtl_methods.core.inputs import checked_inputs
+from mtl_methods.core.saved_state import check_generator, check_head, check_own, entry
 from mtl_methods.core.step import Family, Need, StepInputs, StepRecord
-from mtl_methods.errors import MissingNeedError, TaskError
+from mtl_methods.errors import ConfigurationError, MissingNeedError, TaskError
 
 __all__ = ["Family", "Method", "Need", "StepInputs", "StepRecord"]
 
 logger = logging.getLogger("mtl_methods")
+
+_LONG = 20_000  # steps; few epochs are longer
 
 
 class Method(Configurable, ABC):
@@ -71,6 +74,7 @@ class Method(Configurable, ABC):
         self._own_before: list[Tensor] | None = None
         self._own_watched = True
         self._warned: set[str] = set()
+        self._steps_taken = 0
 
     @property
     def scale_exponent(self) -> float | None:
@@ -79,6 +83,11 @@ class Method(Configurable, ABC):
         Own parameters held fixed; ``None`` if there is no such law.
         """
         return None
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """Whether weights stand still until :meth:`end_epoch` is called for the first time."""
+        return False
 
     # ---------------------------------------------------------------- set-up
 
@@ -160,8 +169,10 @@ class Method(Configurable, ABC):
                 reach.
             features: The shared features, shape (B, d) or (B, d, ...), for methods that declare
                 ``Need.FEATURES`` and for options that take gradients there.
-            grad_scale: Factor on all gradients written, ``scaler.get_scale()`` under mixed
-                precision; weights are found from the unscaled losses and gradients.
+            grad_scale: Factor on all gradients written; weights are found from the unscaled losses
+                and gradients. Under mixed precision it is what a ``torch.amp.GradScaler`` makes of
+                1, ``scaler.scale(torch.ones((), device=device)).item()``: the scaler must have
+                scaled something (``get_scale()`` does not) before ``scaler.step(optimizer)``.
             **extra: Further inputs, only for declared needs: ``closure``, ``named_parameters`` and
                 ``lr`` (``Need.VALIDATION_BATCH``), ``extra_losses`` (``Need.EXTRA_BATCHES``).
 
@@ -170,7 +181,11 @@ class Method(Configurable, ABC):
             NonFiniteGradientError: If a task gradient is, with ``grad_scale`` 1. Nothing is
                 written but what a composition's loss weighting gave its own parameters before.
             TaskError: If losses are not scalars, have no graph, or name an unknown task.
-            MissingNeedError: If a declared need was not served.
+            MissingNeedError: If an argument that a declared need asks for is missing or something
+                else, or heads did not read :meth:`task_features` (``Need.TASK_FEATURES``). What
+                comes later is told where it is missing: :meth:`end_epoch` refuses missing
+                performance drops; own parameters that never move, losses that :meth:`after_step`
+                is not told and an epoch that never ends are warned of once, in the log.
             UnknownNameError: If there is an argument that no need asks for.
         """
         inputs = checked_inputs(self, losses, shared, heads, features, grad_scale, extra)
@@ -181,6 +196,14 @@ class Method(Configurable, ABC):
         self._tell_in_order_of(losses)
         for event in self.last_step.events:
             self.counters[event] = self.counters.get(event, 0) + 1
+        self._steps_taken += 1
+        if self._steps_taken == _LONG and self.awaits_epoch:
+            logger.warning(
+                "%s: %d steps and no epoch has ended: its weights stand still until end_epoch is "
+                "called, which the training loop must do after each epoch",
+                self.name,
+                _LONG,
+            )
 
     @abstractmethod
     def _step(self, inputs: StepInputs) -> None:
@@ -236,6 +259,8 @@ class Method(Configurable, ABC):
     ) -> None:
         """Tells what an epoch brought; does nothing unless the method uses it.
 
+        Call it after every epoch: :attr:`awaits_epoch` says whether weights wait for it.
+
         Args:
             epoch: The epoch that ended, counted from 0.
             train_losses: Mean training loss per task.
@@ -273,31 +298,45 @@ class Method(Configurable, ABC):
         """Restores :meth:`state_dict`, setting the method up if it was not yet.
 
         Raises:
-            TaskError: If the state belongs to another method or to other tasks.
+            TaskError: If it is no state of this method, or one for other tasks. Nothing is changed.
         """
-        if state["name"] != self.name:
-            raise TaskError(f"{self.name}: this state belongs to the method {state['name']!r}")
-        tasks = tuple(state["tasks"])
+        self._check_state(state)
         own = state["own"]
-        if tasks:
-            if not self.tasks:
-                first = next(iter(own.values()), None)
-                self.setup(
-                    tasks,
-                    device=None if first is None else first.device,
-                    dtype=None if first is None else first.dtype,
-                    feature_dim=self._feature_dim_of(own),
-                )
-            elif tasks != self.tasks:
-                raise TaskError(
-                    f"{self.name}: the state is for the tasks {', '.join(tasks)}, "
-                    f"this method for {', '.join(self.tasks)}"
-                )
+        if state["tasks"] and not self.tasks:
+            self._setup_like(state["tasks"], own)
         self.own.load_state_dict(dict(own))
         self._own_before = None
         self.state = copy.deepcopy(dict(state["state"]))
         self.generator.set_state(state["generator"].clone())
         self.counters = dict(state["counters"])
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuses what :meth:`load_state_dict` cannot restore; changes nothing."""
+        check_head(self.name, self.tasks, state)
+        own = entry(self.name, state, "own", Mapping)
+        entry(self.name, state, "state", Mapping)
+        check_generator(self.name, entry(self.name, state, "generator", Tensor))
+        known = self
+        if state["tasks"] and not self.tasks:
+            known = type(self).from_settings(self.settings())
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    known._setup_like(state["tasks"], own)
+            except (ConfigurationError, MissingNeedError) as error:
+                raise TaskError(
+                    f"{self.name}: the own parameters of the state do not fit this method: {error}"
+                ) from error
+        check_own(self.name, known.own.state_dict(), own)
+
+    def _setup_like(self, tasks: Sequence[str], own: Mapping[str, Tensor]) -> None:
+        """Sets the method up as it was when its own parameters were saved."""
+        first = next(iter(own.values()), None)
+        self.setup(
+            tasks,
+            device=None if first is None else first.device,
+            dtype=None if first is None else first.dtype,
+            feature_dim=self._feature_dim_of(own),
+        )
 
     def _feature_dim_of(self, own: Mapping[str, Tensor]) -> int | None:
         """The ``feature_dim`` that own parameters were made with, for restoring."""

@@ -81,6 +81,11 @@ class PerformanceWeighted(Method):
             raise ConfigurationError(f"{self.name}: tau_star = inf is not valid; it must be finite")
         self.state["omega"] = {}
 
+    @property
+    def awaits_epoch(self) -> bool:
+        """Until performance drops were told."""
+        return not self.state["omega"]
+
     def omega(self, tasks: Sequence[str]) -> NDArray[np.float64]:
         """The weights of some tasks, of mean 1 over all tasks; shape (K,)."""
         omega: dict[str, float] = self.state["omega"]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtl_methods.configuration import Configurable
 from mtl_methods.core.loss_weighting import LossWeighting
 from mtl_methods.core.method import Family, Method, Need, StepInputs
+from mtl_methods.core.saved_state import check_head, check_name, check_same_tasks, entry
 from mtl_methods.core.writing import without_autocast
 from mtl_methods.errors import TaskError
 
@@ -76,14 +77,18 @@ class LossTransform(Configurable, ABC):
         """Everything that changes the next step."""
         return {"name": self.name, "state": copy.deepcopy(self.state)}
 
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuses what is no state of this transform."""
+        check_name(self.name, state)
+        entry(self.name, state, "state", Mapping)
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores :meth:`state_dict`.
 
         Raises:
-            TaskError: If the state belongs to another transform.
+            TaskError: If it is no state of this transform.
         """
-        if state["name"] != self.name:
-            raise TaskError(f"{self.name}: this state belongs to the transform {state['name']!r}")
+        self._check_state(state)
         self.state = copy.deepcopy(dict(state["state"]))
 
 
@@ -111,6 +116,11 @@ class TransformedMethod(Method):
         if Need.EXTRA_BATCHES in method.needs:
             vars(self)["extra_batches"] = getattr(method, "extra_batches", 1)
         self.own = nn.ModuleDict({"method": method.own})
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """Whether the method does."""
+        return self.method.awaits_epoch
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
@@ -180,7 +190,12 @@ class TransformedMethod(Method):
         given = dict(extra)
         if Need.VALIDATION_BATCH in self.needs and "closure" in given:
             closure: Closure = given["closure"]
-            given["closure"] = lambda *args, **kwargs: self._transform_all(closure(*args, **kwargs))
+
+            def transformed(parameters: Mapping[str, Tensor], split: str) -> Mapping[str, Tensor]:
+                losses = closure(parameters, split)
+                return self._transform_all(losses) if isinstance(losses, Mapping) else losses
+
+            given["closure"] = transformed
         if Need.EXTRA_BATCHES in self.needs and "extra_losses" in given:
             batches: Sequence[Mapping[str, Tensor]] = given["extra_losses"]
             given["extra_losses"] = [self._transform_all(losses) for losses in batches]
@@ -225,14 +240,26 @@ class TransformedMethod(Method):
             "counters": dict(self.counters),
         }
 
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        check_head(self.name, self.tasks, state)
+        parts = entry(self.name, state, "transforms", Sequence)
+        if len(parts) != len(self.transforms):
+            raise TaskError(
+                f"{self.name}: the state is for {len(parts)} transforms, this method has "
+                f"{len(self.transforms)}"
+            )
+        for transform, part in zip(self.transforms, parts, strict=True):
+            transform._check_state(part)
+        check_same_tasks(self.name, state, entry(self.name, state, "method", Mapping))
+        self.method._check_state(state["method"])
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores all parts.
 
         Raises:
-            TaskError: If the state belongs to another method or to other tasks.
+            TaskError: If it is no state of this method, or one for other tasks. Nothing is changed.
         """
-        if state["name"] != self.name:
-            raise TaskError(f"{self.name}: this state belongs to the method {state['name']!r}")
+        self._check_state(state)
         for transform, part in zip(self.transforms, state["transforms"], strict=True):
             transform.load_state_dict(part)
         self.method.load_state_dict(state["method"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtl_methods.core.method import Need, StepInputs
 from mtl_methods.core.task_gradients import TaskGradients
-from mtl_methods.errors import MissingNeedError, NonFiniteGradientError, NonFiniteLossError
+from mtl_methods.errors import NonFiniteGradientError, NonFiniteLossError
 from mtl_methods.gradient_weighting.one_pass import OnePassWeighting
 
 __all__ = ["DoubleSampling"]
@@ -48,11 +48,10 @@ class DoubleSampling(OnePassWeighting):
             ``H_ij = <g_i of the first, g_j of the second batch>``, shape (K', K').
 
         Raises:
-            MissingNeedError: If there are not two batches.
             NonFiniteLossError: If a loss of theirs is not finite.
             NonFiniteGradientError: If a gradient of theirs is not finite and losses are not scaled.
         """
-        batches = self._batches(inputs.extra)
+        batches: Sequence[Mapping[str, Tensor]] = inputs.extra["extra_losses"]
         rows = [k for k, task in enumerate(inputs.tasks) if all(task in b for b in batches)]
         tasks = [inputs.tasks[k] for k in rows]
         for batch in batches:
@@ -74,16 +73,6 @@ class DoubleSampling(OnePassWeighting):
             return [], np.zeros((0, 0))
         chosen = scales[rows]
         return rows, products * np.outer(chosen, chosen)
-
-    def _batches(self, extra: Mapping[str, Any]) -> Sequence[Mapping[str, Tensor]]:
-        batches: Sequence[Mapping[str, Tensor]] | None = extra.get("extra_losses")
-        if batches is None or len(batches) != self.extra_batches:
-            got = "none" if batches is None else str(len(batches))
-            raise MissingNeedError(
-                f"{self.name} needs extra_losses=, the losses of {self.extra_batches} further "
-                f"batches at the same parameters, got {got}; pass them to backward"
-            )
-        return batches
 
     def _gradients_of(
         self,

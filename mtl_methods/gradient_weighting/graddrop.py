@@ -12,6 +12,7 @@ from torch import Tensor
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.gradient_weighting import Combination, GradientCombination
 from mtl_methods.core.method import StepInputs
+from mtl_methods.errors import ConfigurationError
 from mtl_methods.gradient_weighting.common import task_numbers
 
 __all__ = ["GradDrop"]
@@ -60,8 +61,18 @@ class GradDrop(GradientCombination):
         None,
         kind="weights",
         source="Algorithm 1 has one leak per task",
-        description="Leak of each task, in place of the common one.",
+        description="Leak of each task, at most 1, in place of the common one.",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for item in self.task_leak or ():
+            leak = item[1] if isinstance(item, tuple) else item
+            if leak > 1.0:
+                raise ConfigurationError(
+                    f"{self.name}: task_leak has the leak {leak:g}; each must be a number >= 0 and "
+                    "<= 1"
+                )
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None

@@ -77,7 +77,7 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
         "first_step",
         choices=("first_step", "first_epoch"),
         source="first_step: section 3.1; first_epoch: LibMTL",
-        description="Where l_k(0) is taken from.",
+        description="Where l_k(0) is taken from; first_epoch needs end_epoch after each epoch.",
     )
     loss_floor: float = loss_floor_option()
 
@@ -85,6 +85,11 @@ class GradNorm(SeesWeightedLosses, KeepsZeroGradients):
     def scale_exponent(self) -> float | None:
         """0 within a step: own parameters are held fixed."""
         return 0.0
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """With ``initial_loss="first_epoch"``, until an epoch was told."""
+        return self.initial_loss == "first_epoch" and not self.state.get("initial")
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -17,6 +18,8 @@ from mtl_methods.core.writing import accumulate
 from mtl_methods.errors import MissingNeedError, TaskError
 
 __all__ = ["RotoGrad"]
+
+logger = logging.getLogger("mtl_methods")
 
 
 class RotoGrad(GradientCombination):
@@ -102,6 +105,13 @@ class RotoGrad(GradientCombination):
                 "rotograd: setup needs feature_dim=, the size of dimension 1 of the features"
             )
         size = min(self.size or feature_dim, feature_dim)
+        if self.size is not None and self.size > size:
+            logger.warning(
+                "%s: size = %d is more than the %d features: all are rotated",
+                self.name,
+                self.size,
+                size,
+            )
         start = torch.zeros(len(self.tasks), size, size, device=device, dtype=dtype)
         self.own.skew = nn.Parameter(start)
         self.state["initial_norms"] = {}
@@ -110,7 +120,8 @@ class RotoGrad(GradientCombination):
         self._read: set[str] = set()
 
     def _feature_dim_of(self, own: Mapping[str, Tensor]) -> int | None:
-        return own["skew"].shape[-1]
+        skew = own.get("skew")
+        return None if skew is None else skew.shape[-1]
 
     def rotations(self) -> Tensor:
         """The current rotations, shape (K, size, size), detached."""

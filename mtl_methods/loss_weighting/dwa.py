@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.loss_weighting import LossWeighting
@@ -88,6 +89,12 @@ class DWA(LossWeighting):
         """0, unless a window holds ones."""
         ones = self.level == "iterations" and self.first_window == "ones"
         return None if ones else 0.0
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """With ``level="epochs"``, until an epoch was told."""
+        seen: Tensor | None = self.state.get("seen")
+        return self.level == "epochs" and (seen is None or not bool(seen.any()))
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None

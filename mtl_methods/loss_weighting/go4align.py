@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +20,8 @@ from mtl_methods.core.positive import loss_floor_option, numbers_above_floor
 from mtl_methods.errors import TaskError
 
 __all__ = ["GO4Align", "cluster_1d"]
+
+logger = logging.getLogger("mtl_methods")
 
 _LARGEST = 700.0
 """Logarithm of the largest weight."""
@@ -157,7 +160,7 @@ class GO4Align(LossWeighting):
         low=1,
         search=(1, 5),
         source="official code: 1, which does not group; 2 is the smallest number that does",
-        description="Number of groups; as many as tasks for no grouping.",
+        description="Number of groups; as many as tasks, or more, for no grouping.",
     )
     step_size: float = hyperparameter(
         1e-4,
@@ -178,6 +181,13 @@ class GO4Align(LossWeighting):
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None
     ) -> None:
         count = len(self.tasks)
+        if self.num_groups > count > 1:
+            logger.warning(
+                "%s: num_groups = %d is more than the %d tasks: each is a group of its own",
+                self.name,
+                self.num_groups,
+                count,
+            )
         self.state["log_indicators"] = [-math.log(count)] * count
 
     def coefficients(self, inputs: StepInputs) -> list[float]:

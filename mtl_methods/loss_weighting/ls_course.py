@@ -72,6 +72,11 @@ class LSCourse(LossWeighting):
                 table = weights
         return [table[k] for k in inputs.index.tolist()]
 
+    @property
+    def awaits_epoch(self) -> bool:
+        """With more than one entry, until an epoch was told."""
+        return len(self._course) > 1 and not self.state.get("epoch", 0)
+
     def end_epoch(
         self,
         *,

@@ -65,7 +65,10 @@ class STCH(LossWeighting):
         choices=("losses", "log_nadir"),
         search=("losses", "log_nadir"),
         source="losses: the paper; log_nadir: LibMTL",
-        description="What is scalarised: losses, or their logarithms relative to the nadir.",
+        description=(
+            "What is scalarised: losses, or their logarithms relative to the nadir, which needs "
+            "end_epoch after each epoch."
+        ),
     )
     warmup_epochs: int = hyperparameter(
         5,
@@ -85,6 +88,11 @@ class STCH(LossWeighting):
     def scale_exponent(self) -> float | None:
         """-1 for the logarithmic form, none otherwise."""
         return -1.0 if self.form == "log_nadir" and self.loss_floor == 0.0 else None
+
+    @property
+    def awaits_epoch(self) -> bool:
+        """With ``form="log_nadir"``, until an epoch was told."""
+        return self.form == "log_nadir" and not self.state.get("epochs", 0)
 
     def _initialise(
         self, device: torch.device, dtype: torch.dtype, feature_dim: int | None

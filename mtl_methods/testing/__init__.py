@@ -19,6 +19,7 @@ method and served; nothing is known of any method by name.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -40,9 +41,27 @@ __all__ = [
     "network_stage",
 ]
 
+
+def _in_words(check: Callable[[Factory], None]) -> Callable[[Factory], None]:
+    """The check, with an error that a method raises on the way as a violation."""
+
+    @functools.wraps(check)
+    def run(factory: Factory) -> None:
+        try:
+            check(factory)
+        except (ContractViolation, NotApplicable):
+            raise
+        except Exception as error:
+            raise ContractViolation(
+                f"a step that every method must take raised {type(error).__name__}: {error}"
+            ) from error
+
+    return run
+
+
 CHECKS: Mapping[str, Callable[[Factory], None]] = MappingProxyType(
     {
-        name.removeprefix("check_"): getattr(module, name)
+        name.removeprefix("check_"): _in_words(getattr(module, name))
         for module in (declaration_checks, step_checks, state_checks, numeric_checks)
         for name in module.__all__
         if name.startswith("check_")

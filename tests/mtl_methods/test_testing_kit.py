@@ -112,6 +112,16 @@ class DividesByNorms(GradientCombination):
         return Combination(combined=(matrix / matrix.norm(dim=1, keepdim=True)).sum(0))
 
 
+class GivesTooFewCoefficients(Sound):
+    def coefficients(self, inputs):
+        return super().coefficients(inputs)[:-1]
+
+
+class GivesTooFewWeights(DividesByNorms):
+    def combine(self, matrix, gram, inputs):
+        return Combination(weights=gram.diagonal()[:-1])
+
+
 class SaysNothing(Sound):
     summary: ClassVar[str] = ""
 
@@ -129,6 +139,9 @@ class SaysNothing(Sound):
         (BlowsUp, "weights"),
         (DividesByNorms, "degenerate_gradients"),
         (SaysNothing, "declarations"),
+        (GivesTooFewCoefficients, "head_weighting"),
+        (GivesTooFewWeights, "head_weighting"),
+        (GivesTooFewWeights, "weights"),
     ],
 )
 def test_a_broken_method_is_found(broken, check):
