@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.objective import numeric_parameters
+from analysis.objective import numeric_parameters, searched_settings
 from analysis.pareto import nondominated
 from analysis.results import Results
 from analysis.scores import MEASURES, score
@@ -144,7 +144,7 @@ def _prefixes(source: str) -> tuple[str, ...]:
 def _varied_alone(trials: pd.DataFrame, parameter: str, prefixes: tuple[str, ...]) -> pd.Series:
     """Trials in which every other parameter has its most frequent value."""
     alone = pd.Series(np.ones(len(trials), dtype=bool), index=trials.index)
-    for other in numeric_parameters(trials, prefixes=prefixes):
-        if other != parameter:
-            alone &= trials[other] == trials[other].mode().iloc[0]
+    settings = searched_settings(trials, prefixes=prefixes)
+    for other in settings.columns.drop(parameter):
+        alone &= settings[other] == settings[other].mode().iloc[0]
     return alone

@@ -1,4 +1,4 @@
-"""A study seen through its losses: every question about metrics can be asked of losses too."""
+"""A study seen through its losses: questions about validation metrics can be asked of them too."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ def losses_at_best(results: Results) -> pd.DataFrame:
 def loss_view(results: Results) -> Results:
     """The study with the validation losses in place of its metrics.
 
-    Losses are those at the epoch that the study selected. The test split has none.
+    Losses are those at the epoch that the study selected. The test split has none, so the view is
+    for functions that take a split, with ``split="validation"`` (`block_table`,
+    `bootstrap_intervals`, `final_scores`, `score`, `stl_reference`), and for those that find the
+    split that has values (`standing`, `hypervolumes`, `fairness_sweep`). `summarise`,
+    `fixed_versus_dynamic` and `fixed_equivalence` read the test split and find nothing there; what
+    is said of the search (`best_so_far` and so on) stays about the study's own objective.
     """
     metrics = loss_metrics(results)
     losses = losses_at_best(results)

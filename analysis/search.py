@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.model_selection import KFold
 
 from analysis.measures import Floats
-from analysis.objective import numeric_parameters, search_objective
+from analysis.objective import is_choice, search_objective, searched_settings
 from analysis.results import Metric, Results
 
 FEWEST_CONFIGURATIONS = 8
@@ -45,14 +45,16 @@ class Tuned:
         """One row for each configuration, in order of first appearance.
 
         ``configuration_id``, ``objective`` (mean over its finished seeds; NaN if it has none),
-        ``seeds``, ``unfinished`` and the parameters that vary.
+        ``seeds``, ``unfinished`` and the parameters that vary: numbers, and choices as text.
         """
-        parameters = numeric_parameters(self.trials, prefixes=PREFIXES)
-        table = self.trials[["configuration_id", *parameters]].assign(
-            objective=self.objective, unfinished=self.trials["status"] != "finished"
+        settings = searched_settings(self.trials, prefixes=PREFIXES)
+        table = settings.assign(
+            configuration_id=self.trials["configuration_id"],
+            objective=self.objective,
+            unfinished=self.trials["status"] != "finished",
         )
         grouped = table.groupby("configuration_id", sort=False)
-        found = grouped[parameters].first()
+        found = grouped[list(settings.columns)].first()
         found["objective"] = grouped["objective"].mean()
         found["seeds"] = grouped["objective"].count()
         found["unfinished"] = grouped["unfinished"].sum()
@@ -106,8 +108,9 @@ def best_so_far(results: Results) -> pd.DataFrame:
     """Best mean objective against the number of configurations tried, for every method.
 
     Returns:
-        ``name``, ``objective`` (label), ``tried``, ``trials`` (spent so far), ``value`` (of this
-        configuration), ``best``; NaN until the first one finished.
+        ``name``, ``objective`` (label), ``higher_is_better`` (its direction), ``tried``, ``trials``
+        (spent so far), ``value`` (of this configuration), ``best``; NaN until the first one
+        finished.
     """
     rows = []
     for tuned in searches(results):
@@ -120,6 +123,7 @@ def best_so_far(results: Results) -> pd.DataFrame:
                 {
                     "name": tuned.name,
                     "objective": tuned.label,
+                    "higher_is_better": tuned.higher_is_better,
                     "tried": np.arange(1, len(found) + 1),
                     "trials": spent,
                     "value": values,
@@ -127,7 +131,7 @@ def best_so_far(results: Results) -> pd.DataFrame:
                 }
             )
         )
-    columns = ["name", "objective", "tried", "trials", "value", "best"]
+    columns = ["name", "objective", "higher_is_better", "tried", "trials", "value", "best"]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
@@ -135,7 +139,8 @@ def response_curves(results: Results) -> pd.DataFrame:
     """Objective of every configuration against each parameter that the search varied.
 
     Returns:
-        ``name``, ``parameter``, ``value``, ``objective``, ``best`` (the chosen configuration).
+        ``name``, ``parameter``, ``value`` (a number, or a choice as text), ``objective``, ``best``
+        (the chosen configuration), ``measure`` (what the objective is), ``higher_is_better``.
     """
     rows: list[pd.DataFrame] = []
     for tuned in searches(results):
@@ -146,14 +151,16 @@ def response_curves(results: Results) -> pd.DataFrame:
                 {
                     "name": tuned.name,
                     "parameter": parameter,
-                    "value": found[parameter].astype(np.float64),
+                    "value": found[parameter].astype(object),
                     "objective": found["objective"],
                     "best": found["configuration_id"] == best,
+                    "measure": tuned.label,
+                    "higher_is_better": tuned.higher_is_better,
                 }
             ).dropna(subset=["value"])
             for parameter in varied_parameters(found)
         )
-    columns = ["name", "parameter", "value", "objective", "best"]
+    columns = ["name", "parameter", "value", "objective", "best", "measure", "higher_is_better"]
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=columns)
 
 
@@ -162,8 +169,8 @@ def importance(results: Results, *, trees: int = 100, seed: int = 0) -> pd.DataF
 
     A random forest predicts the rank of the objective from the parameters; importance is the gain
     in squared error, on configurations that the forest was not fitted to, when one parameter is
-    permuted. Ranks, because a few terrible
-    configurations would otherwise decide everything.
+    permuted; a choice is one column for each of its values, permuted together. Ranks, because a few
+    terrible configurations would otherwise decide everything.
 
     Args:
         results: A loaded folder.
@@ -184,10 +191,8 @@ def importance(results: Results, *, trees: int = 100, seed: int = 0) -> pd.DataF
         parameters = varied_parameters(found)
         if len(found) < FEWEST_CONFIGURATIONS or not parameters:
             continue
-        inputs = found[parameters].astype(np.float64)
-        inputs = inputs.fillna(inputs.median())
         harm, explained = _held_out_harm(
-            np.asarray(inputs, dtype=np.float64),
+            [_encoded(found[parameter]) for parameter in parameters],
             np.asarray(found["objective"].rank(), dtype=np.float64),
             trees,
             seed,
@@ -207,17 +212,28 @@ def importance(results: Results, *, trees: int = 100, seed: int = 0) -> pd.DataF
     return pd.DataFrame(rows, columns=columns)
 
 
-def _held_out_harm(inputs: Floats, target: Floats, trees: int, seed: int) -> tuple[Floats, float]:
-    """Squared error that permuting each column adds on held-out rows, and the R² without it."""
+def _encoded(values: pd.Series) -> Floats:
+    """A parameter as columns of numbers: itself, or one for each value of a choice."""
+    if is_choice(values):
+        return np.asarray(pd.get_dummies(values), dtype=np.float64)
+    return np.asarray(values.fillna(values.median()), dtype=np.float64)[:, None]
+
+
+def _held_out_harm(
+    parameters: list[Floats], target: Floats, trees: int, seed: int
+) -> tuple[Floats, float]:
+    """Squared error that permuting each parameter adds on held-out rows, and the R² without it."""
     rng = np.random.default_rng(seed)
-    harm, missed = np.zeros(inputs.shape[1]), 0.0
+    inputs = np.concatenate(parameters, axis=1)
+    owners = np.repeat(np.arange(len(parameters)), [part.shape[1] for part in parameters])
+    harm, missed = np.zeros(len(parameters)), 0.0
     for fitted, held in KFold(FOLDS, shuffle=True, random_state=seed).split(inputs):
         forest = RandomForestRegressor(trees, min_samples_leaf=2, random_state=seed, n_jobs=1)
         forest.fit(inputs[fitted], target[fitted])
-        rows = np.tile(inputs[held], (1 + REPEATS * inputs.shape[1], 1, 1))
+        rows = np.tile(inputs[held], (1 + REPEATS * len(parameters), 1, 1))
         for place in range(1, len(rows)):
-            column = (place - 1) // REPEATS
-            rows[place, :, column] = rng.permutation(rows[place, :, column])
+            own = owners == (place - 1) // REPEATS
+            rows[place][:, own] = rng.permutation(rows[place][:, own])
         predicted = forest.predict(rows.reshape(-1, inputs.shape[1])).reshape(len(rows), -1)
         errors = ((predicted - target[held]) ** 2).sum(axis=1)
         missed += float(errors[0])
@@ -230,7 +246,7 @@ def best_and_neighbours(results: Results, neighbours: int = 3) -> pd.DataFrame:
 
     A best value that is far better than its neighbours is luck or a narrow optimum. Distance is
     Euclidean over parameters, each scaled to the range tried (logarithmic where that spans more
-    than a factor of 30).
+    than a factor of 30); two different values of a choice are 1 apart, like the ends of a range.
 
     Returns:
         ``name``, ``place`` (0 is the best itself), ``distance``, ``objective``, ``seeds``, and
@@ -243,9 +259,8 @@ def best_and_neighbours(results: Results, neighbours: int = 3) -> pd.DataFrame:
         if best is None:
             continue
         parameters = varied_parameters(found)
-        scaled = pd.DataFrame({p: _scaled(found[p]) for p in parameters}, index=found.index)
         chosen = found["configuration_id"] == best
-        gaps = scaled - scaled[chosen].iloc[0]
+        gaps = pd.DataFrame({p: _gaps(found[p], chosen) for p in parameters}, index=found.index)
         distance = np.sqrt((gaps**2).sum(axis=1))
         order = distance.where(~chosen, -1.0).sort_values(kind="stable").index
         for place, index in enumerate(order[: neighbours + 1]):
@@ -258,7 +273,9 @@ def best_and_neighbours(results: Results, neighbours: int = 3) -> pd.DataFrame:
                     "objective": float(found["objective"].loc[index]),
                     "seeds": int(found["seeds"].loc[index]),
                     "settings": ", ".join(
-                        f"{k} = {v:.3g}" for k, v in settings.items() if pd.notna(v)
+                        f"{k} = {v if isinstance(v, str) else f'{v:.3g}'}"
+                        for k, v in settings.items()
+                        if pd.notna(v)
                     ),
                 }
             )
@@ -285,6 +302,15 @@ def varied_parameters(configurations: pd.DataFrame) -> list[str]:
 def logarithmic(low: float, high: float) -> bool:
     """Whether a range spans so many orders of magnitude that it is read on a log scale."""
     return low > 0 and high / low > 30
+
+
+def _gaps(values: pd.Series, chosen: pd.Series) -> pd.Series:
+    """How far each value is from that of the one chosen row."""
+    choice = is_choice(values)
+    scaled = values if choice else _scaled(values)
+    own = scaled[chosen].iloc[0]
+    gaps: pd.Series = (scaled != own).astype(np.float64) if choice else scaled - own
+    return gaps
 
 
 def _scaled(values: pd.Series) -> pd.Series:

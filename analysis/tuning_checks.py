@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.objective import is_choice
 from analysis.results import Results
 from analysis.search import (
     FEWEST_CONFIGURATIONS,
@@ -29,6 +30,7 @@ class _Searched:
     low: float
     high: float
     choices: tuple[float, ...] = ()
+    log: bool = False
 
 
 def unequal_budgets(results: Results, tolerance: float = 0.1) -> str | None:
@@ -58,6 +60,8 @@ def unequal_budgets(results: Results, tolerance: float = 0.1) -> str | None:
 def border_values(results: Results) -> pd.DataFrame:
     """Best values that sit on the border of their search range: the optimum may lie outside.
 
+    Of numbers only: a choice among names has no ends.
+
     Ranges are those of the study as run, else the ones the manifest recommends for a method's
     hyper-parameters; where neither says, the range that was tried, if at least
     `FEWEST_CONFIGURATIONS` different values were.
@@ -73,6 +77,8 @@ def border_values(results: Results) -> pd.DataFrame:
         if chosen.empty:
             continue
         for parameter in varied_parameters(found):
+            if is_choice(found[parameter]):
+                continue
             values = found[parameter].dropna().astype(np.float64)
             searched = _recorded(results, tuned.name, parameter)
             recorded = searched is not None
@@ -97,6 +103,12 @@ def border_values(results: Results) -> pd.DataFrame:
                 )
     columns = ["name", "parameter", "value", "low", "high", "side", "recorded", "choices"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def searched_logarithmically(results: Results, name: str, parameter: str) -> bool:
+    """Whether a parameter of a method was searched on a log scale."""
+    searched = _recorded(results, name, parameter)
+    return searched is not None and searched.log
 
 
 def _side(value: float, low: float, high: float) -> str:
@@ -130,7 +142,7 @@ def _recorded(results: Results, name: str, parameter: str) -> _Searched | None:
         if isinstance(entry, Mapping) and entry.get("name") == short:
             search = entry.get("search")
             if isinstance(search, (list, tuple)) and len(search) == 2:  # a pair is a range here
-                search = {"low": search[0], "high": search[1]}
+                search = {"low": search[0], "high": search[1], "log": entry.get("log")}
             return _searched(search)
     return None
 
@@ -148,4 +160,5 @@ def _searched(setting: Any) -> _Searched | None:
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
         return None
     ordered = sorted(float(v) for v in values)
-    return _Searched(ordered[0], ordered[-1], () if ranged else tuple(ordered))
+    log = ranged and setting.get("log") is True
+    return _Searched(ordered[0], ordered[-1], () if ranged else tuple(ordered), log)

@@ -24,6 +24,14 @@ def number(value: float, digits: int, *, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def decimals_for(value: float, significant: int) -> int:
+    """Decimals that a number needs to show so many significant digits."""
+    if significant < 1 or not math.isfinite(value) or value == 0.0:
+        return 0
+    exponent = int(f"{value:.{significant - 1}e}".partition("e")[2])  # after rounding
+    return max(0, significant - 1 - exponent)
+
+
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """A count with its noun: "1 seed", "3 seeds"."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

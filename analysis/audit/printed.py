@@ -11,6 +11,8 @@ from analysis.errors import AnalysisError
 REQUIRED = ("method", "metric", "value", "direction")
 AGGREGATE_TASKS = {"all", "avg", "average", "overall", "total"}
 DIRECTIONS = {"higher": True, "lower": False}
+ERRORS = ("_std", "_stderr")
+"""Endings of the metrics that are errors of others; they are not audited and need no direction."""
 
 
 @dataclass(frozen=True)
@@ -88,40 +90,32 @@ def read_tables(path: str | Path) -> list[PrintedTable]:
 
     Args:
         path: File with columns ``method``, ``metric``, ``value`` (as printed), ``direction``
-            (``higher`` or ``lower``; rows with neither, such as standard errors, are skipped) and
-            optionally ``task`` (``all`` or ``avg`` marks an aggregate; by default each metric is
-            a task of its own), ``source_file`` and ``table``.
+            (``higher`` or ``lower``; errors, of which the metric ends in ``_std`` or ``_stderr``,
+            need none and are skipped) and optionally ``task`` (``all`` or ``avg`` marks an
+            aggregate; by default each metric is a task of its own), ``source_file`` and ``table``.
 
     Returns:
         The tables in order of appearance.
 
     Raises:
-        AnalysisError: The file is missing, is no CSV, lacks a column, or holds a value that is no
-            number.
+        AnalysisError: The file is missing, is no CSV, lacks a column, has a row of another length
+            than its head, a direction that is neither of the two, or a value that is no number.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            names = reader.fieldnames or []
-    except FileNotFoundError:
-        raise AnalysisError(f"There is no table {path}.") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise AnalysisError(f"{path} is not a CSV file ({error}).") from None
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        raise AnalysisError(
-            f"{path} lacks the column(s) {', '.join(missing)}; needed: {', '.join(REQUIRED)}."
-        )
     tables: dict[tuple[str, str], PrintedTable] = {}
-    for line, row in enumerate(rows, start=2):
-        higher = DIRECTIONS.get((row["direction"] or "").strip().lower())
-        metric = (row["metric"] or "").strip()
-        if higher is None or metric.endswith(("_std", "_stderr")):
+    for line, row in _rows(path):
+        metric = row["metric"].strip()
+        if metric.endswith(ERRORS):
             continue
+        higher = DIRECTIONS.get(row["direction"].strip().lower())
+        if higher is None:
+            raise AnalysisError(
+                f"{path}, line {line}: the direction {row['direction']!r} of {metric!r} is "
+                f"unknown; valid: {', '.join(DIRECTIONS)} (none is needed where a metric ends in "
+                f"{' or '.join(ERRORS)})."
+            )
         try:
-            number = parse_number(row["value"] or "")
+            number = parse_number(row["value"])
         except ValueError:
             raise AnalysisError(
                 f"{path}, line {line}: the value {row['value']!r} is no number."
@@ -130,6 +124,46 @@ def read_tables(path: str | Path) -> list[PrintedTable]:
         table = tables.setdefault((source, name), PrintedTable(source, name))
         _add(table, row["method"].strip(), metric, row.get("task"), higher, number)
     return list(tables.values())
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Every row that is not empty, by column, with the line it starts in."""
+    rows: list[tuple[int, list[str]]] = []
+    line = 1
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            for row in reader:
+                rows.append((line, row))
+                line = reader.line_num + 1
+    except FileNotFoundError:
+        raise AnalysisError(f"There is no table {path}.") from None
+    except OSError as error:
+        raise AnalysisError(
+            f"{path} cannot be read ({error.strerror}); needed: a CSV file with the columns "
+            f"{', '.join(REQUIRED)}."
+        ) from None
+    except csv.Error as error:
+        raise AnalysisError(
+            f"{path}, line {line}: not a row of a CSV file ({error}); a quote that opens a value "
+            "must be closed right before the next comma or the end of the line."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise AnalysisError(f"{path} is not a CSV file ({error}).") from None
+    names = rows[0][1] if rows else []
+    missing = [name for name in REQUIRED if name not in names]
+    if missing:
+        raise AnalysisError(
+            f"{path} lacks the column(s) {', '.join(missing)}; needed: {', '.join(REQUIRED)}."
+        )
+    found = [(line, row) for line, row in rows[1:] if row]
+    for line, row in found:
+        if len(row) != len(names):
+            raise AnalysisError(
+                f"{path}, line {line}: {len(row)} value(s) where the head has {len(names)} columns "
+                f"({', '.join(names)})."
+            )
+    return [(line, dict(zip(names, row, strict=True))) for line, row in found]
 
 
 def _add(

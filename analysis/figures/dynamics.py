@@ -18,7 +18,8 @@ SIMILARITY_CAPTION = (
 LOSSES_CAPTION = (
     "Left: losses of the tasks at the best epoch, relative to the mean over methods of the same "
     "task; the line joins smallest and largest, the mark is the mean. Right: spread over tasks of "
-    "the training losses, each relative to its first epoch. (LDC-MTL paper, Table 3 and Figure 7.)"
+    "the training losses, each relative to the mean over methods at the first epoch. (LDC-MTL "
+    "paper, Table 3 and Figure 7.)"
 )
 EQUAL_CAPTION = (
     "Mean absolute difference of the normalised weights to equal weights, over training; bar: "

@@ -18,9 +18,10 @@ from analysis.sweep import front_trials, sweep_split, weight_sweep
 
 CAPTION = (
     "Main metric of each pair of tasks; the better corner is marked. Grey: linear scalarisation "
-    "with swept and equal weights (small: seeds, line: front of the means, band: between what the "
-    "best seeds and what all seeds of the sweep reach). Markers: mean of each method with its "
-    "standard error; hollow: trained with the fixed weights extracted from it. Dashed: single-task."
+    "with swept and equal weights (small: seeds, line: front of the means, hollow circles: means "
+    "of weights that others dominate, band: between what the best seeds and what all seeds of the "
+    "sweep reach). Markers in colour: mean of each method with its standard error; hollow: "
+    "trained with the fixed weights extracted from it. Dashed: single-task."
 )
 LOSSES_CAPTION = (
     "As the trade-off between metrics, with the validation loss of each task at the epoch that was "

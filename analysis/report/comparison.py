@@ -62,13 +62,19 @@ def compare(
 
     Raises:
         AnalysisError: The folders cannot be compared (see `studies.load_studies`), or the output
-            folder is one of them.
+            folder is one of them or cannot be made.
     """
     comparison = load_studies(directories, measure)
     folder = Path(output)
     if folder.resolve() in {results.path.resolve() for results in comparison.studies.values()}:
         raise AnalysisError(f"{folder} is one of the compared folders; choose another output.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AnalysisError(
+            f"The comparison cannot be written to {folder} ({error.strerror}); choose a folder, "
+            "new or existing."
+        ) from None
     ranks_path = folder / "ranks.csv"
     comparison.ranks.rename_axis("variant").to_csv(ranks_path)
     drawn = _draw(comparison, folder / "figures")

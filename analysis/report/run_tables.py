@@ -6,7 +6,7 @@ import pandas as pd
 
 from analysis.report.study import StudyAnalysis
 from analysis.report.study_tables import labelled
-from analysis.report.tables import Column, Table, decimals
+from analysis.report.tables import Column, Table
 from analysis.results import ERROR_COLUMNS
 from analysis.scores import WALL_TIME
 
@@ -60,7 +60,7 @@ def neighbours_table(study: StudyAnalysis) -> Table | None:
     columns = [
         Column("label", "method"),
         Column("what", "configuration"),
-        Column("objective", "validation objective", decimals(frame["objective"])),
+        Column("objective", "validation objective", 0, significant=4),
         Column("seeds", "seeds"),
         Column("distance", "distance", 3),
         Column("settings", "settings"),
@@ -70,8 +70,8 @@ def neighbours_table(study: StudyAnalysis) -> Table | None:
         "Best configurations and their neighbours",
         frame,
         columns,
-        "Distance over the searched parameters, each scaled to the range tried. A best that is far "
-        "better than its neighbours is luck or a narrow optimum.",
+        "Distance over the searched parameters, each scaled to the range tried; another choice is "
+        "1 away. A best that is far better than its neighbours is luck or a narrow optimum.",
         row_variant="name",
         long=True,
     )

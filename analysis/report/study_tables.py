@@ -136,7 +136,7 @@ def fairness_table(study: StudyAnalysis) -> Table | None:
     columns = [
         Column("label", "method"),
         Column("parameter", "parameter"),
-        Column("value", "value", 3),
+        Column("value", "value", 0, significant=3),
         Column("source", "phase"),
         Column("trials", "trials"),
         *(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.wording import number
+from analysis.wording import decimals_for, number
 
 _GREEK = {
     **dict(zip(range(0x3B1, 0x3CA), (
@@ -66,6 +66,7 @@ class Column:
         key: Column of the data frame.
         label: Head.
         digits: Decimals; None for text and whole numbers.
+        significant: Significant digits that every value shows, with more decimals if need be.
         error: Column with the standard error, written as "value ± error".
         best: Which value is set in bold: ``"high"``, ``"low"`` or None.
         hint: Explanation shown on hover.
@@ -79,6 +80,7 @@ class Column:
     best: str | None = None
     hint: str = ""
     floored: bool = False
+    significant: int = 0
 
 
 @dataclass(frozen=True)
@@ -200,11 +202,12 @@ def _cell(row: dict[Any, Any], column: Column, best: float | None) -> Cell:
         numeric = isinstance(value, (int, float))
         text = f"{value:g}" if isinstance(value, float) else str(value)
         return Cell(text, float(value) if numeric else None, best=False)
-    text = number(float(value), column.digits)
+    digits = max(column.digits, decimals_for(float(value), column.significant))
+    text = number(float(value), digits)
     if column.floored and 0 < value < 10.0**-column.digits:
         text = f"< {10.0**-column.digits:.{column.digits}f}"
     error = row.get(column.error) if column.error else None
-    shown = "" if error is None or math.isnan(error) else number(float(error), column.digits)
+    shown = "" if error is None or math.isnan(error) else number(float(error), digits)
     return Cell(
         text,
         float(value),

@@ -139,11 +139,35 @@ def test_a_table_made_by_hand(tmp_path: Path) -> None:
     ("rows", "sentence"),
     [
         (["X,acc,eighty,higher,A"], "line 2: the value 'eighty' is no number"),
+        (
+            ["X,acc,1.0,higher,A", "", "X,err,2.0,lwoer,B"],
+            "line 4: the direction 'lwoer' of 'err' is unknown; valid: higher, lower",
+        ),
+        (["X,acc,1.0,,A"], "line 2: the direction '' of 'acc' is unknown; valid: higher, lower"),
+        (
+            ["X,acc,1.0,higher,A", "X,err,2.0,lower"],
+            r"line 3: 4 value\(s\) where the head has 5 columns \(method, metric, value, direction",
+        ),
+        (["X,acc,1.0,higher,A,B"], r"line 2: 6 value\(s\) where the head has 5 columns"),
+        (
+            ['"X\nY",acc,1.0,higher,A', 'X,"err,2.0,lower,B', "Y,err,2.0,lower,B"],
+            "line 4: not a row of a CSV file .*; a quote that opens a value must be closed",
+        ),
     ],
 )
 def test_bad_tables(tmp_path: Path, rows: list[str], sentence: str) -> None:
-    with pytest.raises(AnalysisError, match=sentence):
+    with pytest.raises(AnalysisError, match=sentence) as caught:
         audit.audit(write(tmp_path / "t.csv", rows))
+    assert str(tmp_path / "t.csv") in str(caught.value)
+
+
+def test_errors_need_no_direction_and_a_folder_is_no_table(tmp_path: Path) -> None:
+    (table,) = audit.read_tables(
+        write(tmp_path / "t.csv", ["X,acc,1.0,higher,A", "X,acc_std,0.1,,A", "X,acc_stderr,,-,A"])
+    )
+    assert [key.metric for key in table.columns] == ["acc"]
+    with pytest.raises(AnalysisError, match=r"cannot be read \(.*directory\); needed: a CSV file"):
+        audit.read_tables(tmp_path)
 
 
 def test_missing_file_and_columns(tmp_path: Path) -> None:

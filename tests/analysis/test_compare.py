@@ -117,6 +117,15 @@ def test_one_name_for_two_methods_is_a_warning(folders: list[Path], tmp_path: Pa
     assert "One name, several methods: uw stands for different" in html
 
 
+def test_an_output_that_is_a_file_is_named(folders: list[Path], tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    for output in (taken, taken / "inside"):
+        with pytest.raises(AnalysisError, match=r"taken.* choose a folder, new or existing\.$"):
+            compare(folders, output)
+    assert taken.read_text() == "mine"
+
+
 def test_bad_comparisons_are_named(folders: list[Path], tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="at least two"):
         compare(folders[:1], tmp_path)

@@ -6,11 +6,14 @@ tests twice and look at the new ones.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib import image as images
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from synthetic_folder import Plan, write_folder
 
 from analysis import load
@@ -94,6 +97,108 @@ def test_more_tasks_get_other_figures(tmp_path: Path) -> None:
         drawn = {spec.name for spec in FIGURES if spec.draw(results) is not None}
     assert {"parallel", "scatter_matrix", "importance"} <= drawn
     assert "trade_off" not in drawn
+
+
+def drawn(name: str, results: Results) -> Figure:
+    with look():
+        figure = next(spec for spec in FIGURES if spec.name == name).draw(results)
+    assert figure is not None
+    return figure
+
+
+def lost(results: Results, measure: str, *, higher: bool) -> Results:
+    """The same study chosen by `measure`, where some configurations of UW went very wrong."""
+    trials = results.trials.copy()
+    tried = (trials["variant"] == "uw") & (trials["phase"] == "search")
+    own = trials.index[tried & (trials["status"] == "finished")]
+    column = f"validation.{measure}"
+    trials.loc[own[:2], column] = -5000.0 if higher else 5000.0
+    return replace(results, trials=trials, manifest=results.manifest | {"objectives": [measure]})
+
+
+def panel(figure: Figure, label: str) -> Axes:
+    return next(ax for ax in figure.axes if ax.get_ylabel().partition("\n")[0] == label)
+
+
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    plan = Plan(search=30, seeds=1, sweep=0, fixed=())
+    return load(write_folder(tmp_path_factory.mktemp("thirty"), plan))
+
+
+@pytest.mark.parametrize(("measure", "higher"), [("delta_mtm", True), ("delta_m", False)])
+def test_the_worst_configurations_are_cut_off_and_the_best_never(
+    thirty: Results, measure: str, higher: bool
+) -> None:
+    results = lost(thirty, measure, higher=higher)
+    ax = panel(drawn("responses", results), "UW")
+    low, high = ax.get_ylim()
+    everything, chosen = (dots.get_offsets()[:, 1] for dots in ax.collections)
+    assert len(chosen) == 1
+    assert low < chosen[0] < high
+    assert chosen[0] == (everything.max() if higher else everything.min())
+    outside = (everything < low) | (everything > high)
+    assert outside.sum() == 2
+    assert (np.abs(everything[outside]) == 5000.0).all()
+    ax = drawn("best_so_far", results).axes[0]
+    low, high = ax.get_ylim()
+    assert high - low < 1000.0
+    assert all(low < line.get_ydata()[-1] < high for line in ax.lines)
+
+
+def test_nothing_is_cut_off_where_it_flattens_nothing(thirty: Results) -> None:
+    manifest = thirty.manifest | {"objectives": ["delta_m"]}
+    for ax in drawn("responses", replace(thirty, manifest=manifest)).axes:
+        for dots in ax.collections:
+            low, high = ax.get_ylim()
+            heights = dots.get_offsets()[:, 1]
+            assert low < heights.min()
+            assert heights.max() < high
+
+
+def test_a_method_that_is_far_behind_stays_in_the_figure(thirty: Results) -> None:
+    trials = thirty.trials
+    own = trials.index[(trials["variant"] == "uw") & (trials["phase"] == "search")]
+    trials = trials.drop(own[3:])  # so few that all of them are among the worst tenth
+    trials.loc[own[:3], "validation.delta_mtm"] -= 5000.0
+    ax = drawn("best_so_far", replace(thirty, trials=trials)).axes[0]
+    ends = {line.get_label(): line.get_ydata()[-1] for line in ax.lines}
+    assert ax.get_ylim()[0] < ends["UW"] < -4000.0
+
+
+def test_the_axes_of_the_search_say_what_they_show(thirty: Results) -> None:
+    figure = drawn("best_so_far", thirty)
+    assert figure.axes[0].get_ylabel() == "best Δmtm [%] ↑"
+    for ax in figure.axes:
+        assert all(tick == round(tick) for tick in ax.get_xticks())
+        figure.draw_without_rendering()
+        assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+    results = replace(thirty, manifest=thirty.manifest | {"objectives": ["RR.mse"]})
+    assert drawn("best_so_far", results).axes[0].get_ylabel() == "best RR mse ↓"
+    assert panel(drawn("responses", results), "UW").get_ylabel() == "UW\nRR mse ↓"
+
+
+def test_a_search_on_a_log_scale_is_drawn_on_one_and_choices_side_by_side(thirty: Results) -> None:
+    trials = thirty.trials.copy()
+    own = (trials["variant"] == "fairgrad") & (trials["phase"] == "search")
+    trials["hp.kind"] = None
+    trials.loc[own, "hp.kind"] = ["wild", "mild", "log"] * 10
+    figure = drawn("responses", replace(thirty, trials=trials))
+    axes = {ax.get_xlabel(): ax for ax in figure.axes[-3:]}  # FairGrad's row
+    assert set(axes) == {"lr", "alpha", "kind"}
+    assert axes["alpha"].get_xscale() == "log"  # a factor of 10, searched logarithmically
+    cagrad = next(ax for ax in figure.axes if ax.get_xlabel() == "c")
+    assert cagrad.get_xscale() == "linear"  # a factor of 10, searched evenly
+    assert [label.get_text() for label in axes["kind"].get_xticklabels()] == ["log", "mild", "wild"]
+    assert set(axes["kind"].collections[0].get_offsets()[:, 0]) == {0.0, 1.0, 2.0}
+
+
+def test_one_configuration_is_a_point_and_single_tasks_have_nothing_to_show(tmp_path: Path) -> None:
+    figure = drawn("best_so_far", load(write_folder(tmp_path / "f", Plan(search=1))))
+    assert len(figure.axes) == 1
+    (ax,) = figure.axes
+    assert all(line.get_marker() != "None" for line in ax.lines)
+    assert ax.get_xlim() == (0.5, 1.5)
 
 
 def test_twenty_variants_are_told_apart() -> None:

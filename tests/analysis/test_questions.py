@@ -13,6 +13,8 @@ from synthetic_folder import METHODS, Plan, simplex, write_folder
 
 from analysis import (
     AnalysisError,
+    block_table,
+    bootstrap_intervals,
     extract_fixed_weights,
     fairness_sweep,
     fixed_equivalence,
@@ -20,7 +22,9 @@ from analysis import (
     load,
     moving_average,
     normalised_weights,
+    rank_test,
     standing,
+    summarise,
     understanding,
 )
 from analysis.fairness import fairness_sentences
@@ -159,6 +163,19 @@ def test_fairness_sweep_finds_the_best_value(precise: Results) -> None:
     assert any("fairgrad: Δm is best at alpha" in text for text in fairness_sentences(sweep))
 
 
+def test_trials_of_another_choice_are_no_trials_of_a_value(precise: Results) -> None:
+    """A sensitivity sweep of a choice leaves every number at its best."""
+    trials = precise.trials
+    swept = (trials["phase"] == "sensitivity") & (trials["method"] == "fairgrad")
+    assert swept.sum() == 8
+    other = trials[swept & (trials["hp.alpha"] == 2.0)].assign(**{"hp.solver": "other"})
+    other = other.assign(trial_id=[f"other{place}" for place in range(len(other))])
+    trials = pd.concat([trials.assign(**{"hp.solver": "exact"}), other], ignore_index=True)
+    table = fairness_sweep(replace(precise, trials=trials))
+    own = table[table["method"] == "fairgrad"]
+    assert own.set_index("value")["trials"].to_dict() == dict.fromkeys((1.0, 2.0, 5.0, 10.0), 2)
+
+
 def test_methods_that_differ_in_one_value_are_a_fairness_sweep(tmp_path: Path) -> None:
     """FairGrad with four values of alpha as four methods of a study, each tuned and replicated."""
     folder = write_folder(tmp_path / "f", Plan(seeds=8, search=2, sweep=0, fixed=()))
@@ -249,6 +266,21 @@ def test_a_study_can_be_seen_through_its_losses(precise: Results) -> None:
     own = precise.finished[precise.finished["variant"] == "stl:RR"]
     assert view.trials.loc[own.index, "validation.CL.loss"].isna().all()
     assert stl_reference(view, "validation").problems == ()
+
+
+def test_a_view_of_losses_has_answers_where_its_docstring_says_so(precise: Results) -> None:
+    view = loss_view(precise)
+    blocks = block_table(view, split="validation")
+    assert not blocks.empty
+    assert rank_test(blocks).mean_ranks.notna().all()
+    assert final_scores(view, "validation")["delta_mtm"].notna().all()
+    intervals = bootstrap_intervals(view, split="validation", resamples=50)
+    assert intervals.loc[intervals["measure"] == "delta_m", "low"].notna().all()
+    assert standing(view)["distance"].notna().all()
+    assert hypervolumes(view)["hypervolume"].notna().all()
+    assert (fairness_sweep(view)["split"] == "validation").all()
+    assert block_table(view).empty
+    assert summarise(view)[["delta_m", "test.CL.loss"]].isna().all(axis=None)
 
 
 def test_seeds_of_different_length_count_up_to_the_last_shared_epoch(precise: Results) -> None:

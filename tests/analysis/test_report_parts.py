@@ -14,17 +14,19 @@ import pytest
 from synthetic_folder import Plan, write_folder
 
 from analysis import load
-from analysis.figures.dynamics import TIME_CAPTION
+from analysis.figures.dynamics import LOSSES_CAPTION, TIME_CAPTION
+from analysis.figures.trade_off import CAPTION as TRADE_OFF_CAPTION
+from analysis.figures.tuning import BEST_CAPTION
 from analysis.report import write_report
 from analysis.report.cautions import warnings
 from analysis.report.findings import findings
 from analysis.report.methods_text import methods_text
 from analysis.report.page import sortable
 from analysis.report.payload import payload, script_json
-from analysis.report.run_tables import time_table
+from analysis.report.run_tables import neighbours_table, time_table
 from analysis.report.sections import sections
 from analysis.report.study import StudyAnalysis
-from analysis.report.study_tables import summary_table
+from analysis.report.study_tables import fairness_table, summary_table
 from analysis.report.tables import Column, Table, escape_latex
 from analysis.results import Results
 from analysis.sweep import equal_point
@@ -106,6 +108,41 @@ def test_long_tables_show_only_their_head_but_export_everything() -> None:
 )
 def test_numbers(value: float, digits: int, text: str) -> None:
     assert number(value, digits) == text
+
+
+def test_a_column_shows_significant_digits_whatever_the_size() -> None:
+    values = [0.00123456, 0.0999951, 2.0, 97.23, -1234.5, 0.0, np.nan]
+    column = Column("value", "value", 0, significant=3)
+    table = Table("t", "Title", pd.DataFrame({"value": values}), [column])
+    texts = [row[0].text for row in table.cells]
+    assert texts == ["0.00123", "0.100", "2.00", "97.2", "−1234", "0", "–"]
+
+
+def test_small_values_of_different_kinds_are_told_apart(tmp_path: Path) -> None:
+    plan = Plan(seeds=2, sensitivity=(0.0002, 0.0004, 2.0))
+    study = StudyAnalysis(load(write_folder(tmp_path / "f", plan)))
+    table = neighbours_table(study)
+    assert table is not None
+    errors = [row[2].text for row in table.cells if row[0].text == "single-task RR"]
+    assert len(errors) == len(set(errors)) == 4  # all of about 0.02
+    table = fairness_table(study)
+    assert table is not None
+    assert {row[2].text for row in table.cells} == {"0.000200", "0.000400", "2.00"}
+
+
+def test_the_fairest_is_said_to_be_so_on_average_over_seeds(
+    results: Results, tmp_path: Path
+) -> None:
+    once = load(write_folder(tmp_path / "f", Plan(seeds=1)))
+    for study, wanted in ((results, True), (once, False)):
+        text = next(f.text for f in findings(StudyAnalysis(study)) if "worst task best" in f.text)
+        assert ("worst task best: on average over seeds it " in text) is wanted
+
+
+def test_captions_say_what_is_drawn() -> None:
+    assert "each relative to the mean over methods at the first epoch" in LOSSES_CAPTION
+    assert "hollow circles: means of weights that others dominate" in TRADE_OFF_CAPTION
+    assert "still improves" in BEST_CAPTION
 
 
 def test_json_cannot_leave_its_script_element() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_folder import Plan, write_folder
 
@@ -78,6 +79,65 @@ def test_neighbours_are_sorted_by_distance_from_the_best(searched: Results) -> N
     assert own["distance"].is_monotonic_increasing
     assert own["objective"].iloc[0] == own["objective"].max()
     assert "alpha = " in own["settings"].iloc[0]
+
+
+def with_choice(results: Results, worse: float = 10.0) -> Results:
+    """The same study with two kinds of FairGrad in turn: the best, and one so much worse."""
+    trials = results.trials.copy()
+    own = trials.index[(trials["variant"] == "fairgrad") & (trials["phase"] == "search")]
+    best = own.get_loc(trials.loc[own, "validation.delta_mtm"].idxmax())
+    trials["hp.kind"] = None
+    kinds = ["mild" if (place - best) % 2 == 0 else "wild" for place in range(len(own))]
+    trials.loc[own, "hp.kind"] = kinds
+    trials.loc[trials["hp.kind"] == "wild", "validation.delta_mtm"] -= worse
+    return replace(results, trials=trials)
+
+
+def test_a_configuration_with_another_choice_is_not_near(searched: Results) -> None:
+    results = with_choice(searched)
+    own = best_and_neighbours(results, neighbours=39)
+    own = own[own["name"] == "fairgrad"].reset_index(drop=True)
+    wild = own["settings"].str.contains("kind = wild")
+    assert own["settings"].str.contains("kind = (?:mild|wild)").all()
+    assert "kind = mild" in own["settings"].iloc[0]
+    assert own.loc[wild, "distance"].min() >= 1.0
+    before = best_and_neighbours(searched, neighbours=39)
+    before = before[before["name"] == "fairgrad"].set_index("settings")["distance"]
+    numbers = before[own["settings"].str.partition(", kind")[0]].to_numpy()
+    assert own["distance"].to_numpy() == pytest.approx(np.sqrt(numbers**2 + wild))
+
+
+def test_importance_and_response_curves_know_choices(searched: Results) -> None:
+    results = with_choice(searched)
+    table = importance(results)
+    own = table[table["name"] == "fairgrad"].set_index("parameter")["importance"]
+    assert own.idxmax() == "hp.kind"
+    assert own.sum() == pytest.approx(1.0)
+    curves = response_curves(results)
+    curves = curves[(curves["name"] == "fairgrad") & (curves["parameter"] == "hp.kind")]
+    assert set(curves["value"]) == {"mild", "wild"}
+    assert curves.loc[curves["best"], "value"].tolist() == ["mild"]
+    assert "kind" not in set(border_values(results)["parameter"])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([None, 10.0], ["kind = not set", "kind = 10"]), ([True, False], ["kind = True", "= False"])],
+)
+def test_no_value_and_switches_are_choices(
+    searched: Results, values: list[object], said: list[str]
+) -> None:
+    trials = searched.trials.copy()
+    own = (trials["variant"] == "fairgrad") & (trials["phase"] == "search")
+    trials["hp.kind"] = None
+    trials.loc[own, "hp.kind"] = pd.Series(
+        [values[place % 2] for place in range(int(own.sum()))],
+        index=trials.index[own],
+        dtype=object,
+    )
+    table = best_and_neighbours(replace(searched, trials=trials), neighbours=39)
+    settings = " ".join(table.loc[table["name"] == "fairgrad", "settings"])
+    assert all(text in settings for text in said)
 
 
 def test_response_curves_mark_the_chosen_configuration(searched: Results) -> None:
