@@ -124,7 +124,7 @@ def _side(value: float, low: float, high: float) -> str:
 
 
 def _recorded(results: Results, name: str, parameter: str) -> _Searched | None:
-    """What was searched of a parameter: by the study as run, else the method's recommendation."""
+    """What was searched of a parameter: by the study, or as its manifest says."""
     kind, _, short = parameter.partition(".")
     if kind == "training":
         return _searched(_entry(results.study.get("search_space"), short))
@@ -140,10 +140,7 @@ def _recorded(results: Results, name: str, parameter: str) -> _Searched | None:
     described = _entry(results.manifest.get("methods"), name)
     for entry in _entry(described, "hyperparameters") or []:
         if isinstance(entry, Mapping) and entry.get("name") == short:
-            search = entry.get("search")
-            if isinstance(search, (list, tuple)) and len(search) == 2:  # a pair is a range here
-                search = {"low": search[0], "high": search[1], "log": entry.get("log")}
-            return _searched(search)
+            return _searched(entry.get("study"))
     return None
 
 
