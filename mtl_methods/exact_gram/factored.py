@@ -23,7 +23,6 @@ from mtl_methods.exact_gram.factors import (
     GradientFactor,
     LeafFactor,
     MatrixFactor,
-    Passes,
     RowFactor,
 )
 from mtl_methods.exact_gram.layer import (
@@ -74,8 +73,7 @@ class FactoredGradients:
         self._scale = scale
         workspace.reset()
         self._tasks = len(losses)
-        passes = Passes(self._tasks, plan.tasks_at_once == 1, workspace)
-        self._factors = [_factor(factor, passes) for factor in factors]
+        self._factors = [_factor(factor, self._tasks, workspace) for factor in factors]
         self._targets, self._places = _targets(self._factors)
         self._device = trunk.parameters[0].device
         self.rows = _no_columns(self._tasks, self._factors[0].dtype, self._device)
@@ -124,8 +122,7 @@ class FactoredGradients:
                 head = self._send_down(k, loss, leaves, readings, is_last=k == last)
                 self.heads.append(head)
                 if k != last:  # after what autograd gave is let go of
-                    for factor in self._factors:
-                        factor.make_own()
+                    self._make_own()
 
     def _send_down(
         self,
@@ -155,6 +152,10 @@ class FactoredGradients:
         for factor, places in zip(self._factors, self._places, strict=True):
             factor.collect_one(task, [gradients[place] for place in places])
         return HeadGradient(tuple(leaves), tuple(found[count:]))
+
+    def _make_own(self) -> None:
+        for factor in self._factors:
+            factor.make_own()
 
     def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
         """Sends the tasks down the trunk, some at once, and keeps what factors need."""
@@ -195,6 +196,9 @@ class FactoredGradients:
                 read = readings.put_into(found, count, batched=together)
                 self._collect(first, count, read, together)
                 first += count
+                if first < end:
+                    del found, read
+                    self._make_own()
 
     def _collect(
         self, first: int, count: int, found: Sequence[Tensor | None], batched: bool
@@ -249,20 +253,20 @@ def _targets(factors: Sequence[Factor]) -> tuple[list[Any], list[list[int]]]:
     return targets, places
 
 
-def _factor(plan: FactorPlan, passes: Passes) -> Factor:
+def _factor(plan: FactorPlan, tasks: int, workspace: Workspace) -> Factor:
     parameter, uses = plan.parameter, plan.uses
     matrix = [use for use in uses if isinstance(use, MatrixUse)]
     if matrix and has_many_rows(matrix):
-        return GradientFactor(parameter, list(map(as_gradient_use, matrix)), passes)
+        return GradientFactor(parameter, list(map(as_gradient_use, matrix)), tasks, workspace)
     if matrix:
-        return MatrixFactor(parameter, matrix, passes, plan.bias)
+        return MatrixFactor(parameter, matrix, tasks, workspace, plan.bias)
     rows = [use for use in uses if isinstance(use, RowUse)]
     if rows:
-        return RowFactor(parameter, rows, passes)
+        return RowFactor(parameter, rows, tasks, workspace)
     small = [use for use in uses if isinstance(use, GradientUse)]
     if small:
-        return GradientFactor(parameter, small, passes)
-    return LeafFactor(parameter, passes)
+        return GradientFactor(parameter, small, tasks, workspace)
+    return LeafFactor(parameter, tasks, workspace)
 
 
 @dataclass(frozen=True)

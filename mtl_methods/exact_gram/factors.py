@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,22 +14,7 @@ from mtl_methods.exact_gram.kept import Kept, keep
 from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
 from mtl_methods.exact_gram.workspace import Workspace
 
-__all__ = ["Factor", "GradientFactor", "LeafFactor", "MatrixFactor", "Passes", "RowFactor"]
-
-
-@dataclass(frozen=True, slots=True)
-class Passes:
-    """How gradients come in a step.
-
-    Attributes:
-        tasks: Number of tasks K.
-        one_by_one: Whether each task is sent down the trunk by itself.
-        workspace: Buffers of earlier steps to use again.
-    """
-
-    tasks: int
-    one_by_one: bool
-    workspace: Workspace
+__all__ = ["Factor", "GradientFactor", "LeafFactor", "MatrixFactor", "RowFactor"]
 
 
 class Factor(ABC):
@@ -42,19 +26,21 @@ class Factor(ABC):
     """
 
     def __init__(
-        self, parameter: Tensor, targets: Sequence[Tensor | GradientEdge], passes: Passes
+        self,
+        parameter: Tensor,
+        targets: Sequence[Tensor | GradientEdge],
+        tasks: int,
+        workspace: Workspace,
     ) -> None:
         self.parameter = parameter
         self.targets = tuple(targets)
         self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        self._passes = passes
+        self._tasks, self._workspace = tasks, workspace
         self._kept = self._keep(0)
 
     def _keep(self, part: int) -> Kept:
         """A place for one tensor of each task."""
-        passes = self._passes
-        key = (id(self.parameter), part)
-        return keep(passes.tasks, self.dtype, passes.workspace, key, one_by_one=passes.one_by_one)
+        return keep(self._tasks, self.dtype, self._workspace, (id(self.parameter), part))
 
     def make_own(self) -> None:
         """Copies what was kept last, unless nobody else has its memory, before the next pass."""
@@ -96,8 +82,8 @@ class _Rows(Factor):
 class LeafFactor(_Rows):
     """The gradients as autograd gives them for the parameter."""
 
-    def __init__(self, parameter: Tensor, passes: Passes) -> None:
-        super().__init__(parameter, [parameter], passes)
+    def __init__(self, parameter: Tensor, tasks: int, workspace: Workspace) -> None:
+        super().__init__(parameter, [parameter], tasks, workspace)
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps them."""
@@ -111,8 +97,10 @@ class LeafFactor(_Rows):
 class GradientFactor(_Rows):
     """The gradients made from Δ by rules: small parameters."""
 
-    def __init__(self, parameter: Tensor, uses: Sequence[GradientUse], passes: Passes) -> None:
-        super().__init__(parameter, [use.edge for use in uses], passes)
+    def __init__(
+        self, parameter: Tensor, uses: Sequence[GradientUse], tasks: int, workspace: Workspace
+    ) -> None:
+        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
         self.uses = uses
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
@@ -136,10 +124,11 @@ class MatrixFactor(Factor):
         self,
         parameter: Tensor,
         uses: Sequence[MatrixUse],
-        passes: Passes,
+        tasks: int,
+        workspace: Workspace,
         bias: Tensor | None = None,
     ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], passes)
+        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
         self.uses = uses
         self.bias = bias
         # of further uses, until all are joined along their rows
@@ -169,7 +158,7 @@ class MatrixFactor(Factor):
         similarity = inputs @ inputs.mT
         if self.bias is not None:
             similarity += 1.0
-        memory = self._passes.workspace.scratch_like
+        memory = self._workspace.scratch_like
         return self._kept.products(
             lambda rows: torch.matmul(similarity, rows, out=memory(rows)), wide=wide
         )
@@ -177,12 +166,12 @@ class MatrixFactor(Factor):
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
         self._join()
-        mean = self._kept.weighted(weights, self._passes.workspace.scratch_like)
+        mean = self._kept.weighted(weights, self._workspace.scratch_like)
         combined = []
         if self.bias is not None:  # before the product, which takes the mean out of the cache
             combined.append((self.bias, mean.sum(-2).view(self.bias.shape)))
         inputs, turned = self._inputs(), mean.mT
-        memory = self._passes.workspace.gift(
+        memory = self._workspace.gift(
             id(self.parameter), (*turned.shape[:-1], inputs.shape[-1]), self.dtype, inputs.device
         )
         product = torch.matmul(turned, inputs, out=memory)
@@ -206,8 +195,10 @@ class MatrixFactor(Factor):
 class RowFactor(_Rows):
     """Gradients of the rows that were looked up; all others are zero."""
 
-    def __init__(self, parameter: Tensor, uses: Sequence[RowUse], passes: Passes) -> None:
-        super().__init__(parameter, [use.edge for use in uses], passes)
+    def __init__(
+        self, parameter: Tensor, uses: Sequence[RowUse], tasks: int, workspace: Workspace
+    ) -> None:
+        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
         indices = torch.cat([use.indices for use in uses])
         self.rows, positions = torch.unique(indices, return_inverse=True)
         self.positions = positions.split([use.indices.numel() for use in uses])

@@ -176,9 +176,7 @@ class KeptTogether(Kept):
         return found
 
 
-def keep(
-    tasks: int, dtype: torch.dtype, workspace: Workspace, key: Hashable, *, one_by_one: bool
-) -> Kept:
+def keep(tasks: int, dtype: torch.dtype, workspace: Workspace, key: Hashable) -> Kept:
     """What suits a number of tasks.
 
     Args:
@@ -186,8 +184,5 @@ def keep(
         dtype: In which they are kept.
         workspace: Buffers of earlier steps to use again.
         key: Of the buffer.
-        one_by_one: Whether tasks come one after the other.
     """
-    if one_by_one and tasks <= _FEW:
-        return KeptRows(dtype)
-    return KeptTogether(tasks, dtype, workspace, key)
+    return KeptRows(dtype) if tasks <= _FEW else KeptTogether(tasks, dtype, workspace, key)
