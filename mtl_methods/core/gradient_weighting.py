@@ -222,7 +222,6 @@ class GradientWeighting(Method):
     def _differentiate(self, inputs: StepInputs) -> TaskGradients | FactoredGradients:
         """The task gradients: their matrix, or factors of it where the Gram matrix is enough."""
         if self.gradients_on == "features":
-            self._require(inputs.features, "features= (gradients_on is 'features')")
             assert inputs.features is not None
             if not all(feature.requires_grad for feature in inputs.features):
                 raise TaskError(f"{self.name}: the features given have no graph behind them")

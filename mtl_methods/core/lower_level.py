@@ -50,12 +50,11 @@ class LowerLevel:
             lr: A step length of its own; default: the learning rate that ``backward`` was given.
 
         Raises:
-            MissingNeedError: If the closure, the named parameters or the learning rate is missing.
+            MissingNeedError: If the learning rate is missing.
             ConfigurationError: If the learning rate is no number.
             TaskError: If no parameter is trainable.
         """
-        closure = method._require(inputs.extra.get("closure"), "closure=")
-        named = method._require(inputs.extra.get("named_parameters"), "named_parameters=")
+        closure, named = inputs.extra["closure"], inputs.extra["named_parameters"]
         rate = lr if lr is not None else method._require(inputs.extra.get("lr"), "lr=")
         live = {name: parameter for name, parameter in named.items() if parameter.requires_grad}
         if not live:

@@ -104,7 +104,8 @@ class BayesAgg(GradientCombination):
     def _step_with_coefficients(
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
-        features = self._require(inputs.features, "features= (of shape (B, d))")
+        features = inputs.features
+        assert features is not None
         if len(features) != 1:
             raise TaskError(f"bayes_agg: features must be one tensor, got {len(features)}")
         scales = np.ones(len(inputs.tasks)) if coefficients is None else coefficients

@@ -235,7 +235,8 @@ class LDCMTL(LossWeighting):
 
     def _by_features(self, inputs: StepInputs, values: Sequence[float]) -> list[float]:
         """The same with a network on the shared features: sigma is the mean of its softmax."""
-        features = self._require(inputs.features, "features= (router is 'features')")[0]
+        assert inputs.features is not None
+        features = inputs.features[0]
         own = list(self.own.parameters())
         with torch.enable_grad(), without_autocast(own[0].device.type):
             features = features.detach().to(own[0].dtype)
