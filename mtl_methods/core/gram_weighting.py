@@ -16,7 +16,13 @@ from mtl_methods.core.gradient_weighting import Combination, GradientWeighting
 from mtl_methods.core.method import StepInputs
 from mtl_methods.core.task_gradients import TaskGradients
 from mtl_methods.core.writing import backward_two_ways
-from mtl_methods.exact_gram import FactoredGradients, GramPlan, Workspace, factored_gradients
+from mtl_methods.exact_gram import (
+    FactoredGradients,
+    GramPlan,
+    Recipes,
+    Workspace,
+    factored_gradients,
+)
 
 __all__ = ["GramWeighting"]
 
@@ -65,7 +71,7 @@ class GramWeighting(GradientWeighting):
         self.state["step"] = 0
         self.state["kept_weights"] = {}
         self.gram_plan: GramPlan | None = None
-        self._workspace = Workspace()
+        self._workspace, self._recipes = Workspace(), Recipes()
         self._plain_for = 0
         self._plain_structure: tuple[int, ...] = ()
 
@@ -85,6 +91,7 @@ class GramWeighting(GradientWeighting):
             inputs.heads,
             scale=inputs.grad_scale,
             workspace=self._workspace,
+            recipes=self._recipes,
             forced=self.gram_path == "exact",
         )
         known, self.gram_plan = self.gram_plan, found.plan

@@ -4,7 +4,13 @@ Task gradients enter a shared trunk only through its output, so all K travel dow
 and each layer's inputs A and output gradients Δ_k give its part of the Gram matrix:
 ``<g_i, g_j> = sum((A Aᵀ) ∘ (Δ_i Δ_jᵀ))`` for a linear layer. The same Δ_k give any weighted sum
 of the gradients by one product. Everything is read from the autograd graph of the step: nothing is
-registered on the model and nothing is kept after it.
+registered on the model. A step goes this way::
+
+    listing   its graph as nodes and, in plain numbers, their structure
+    layout    where losses meet, what each parameter enters           once for each structure
+    rules     what the nodes that parameters enter have saved
+    recipe    which way each parameter goes, what is to be kept       once for what looks alike
+    factored  the passes; factors keep Δ or gradients; Gram matrix; weighted sum
 """
 
 from __future__ import annotations
@@ -17,12 +23,14 @@ from mtl_methods.exact_gram.features import (
     fill_rows,
 )
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
+from mtl_methods.exact_gram.recipe import Recipes
 from mtl_methods.exact_gram.workspace import Workspace
 
 __all__ = [
     "FactoredGradients",
     "GramPlan",
     "ParameterPlan",
+    "Recipes",
     "Workspace",
     "backward_combining",
     "check_apart",

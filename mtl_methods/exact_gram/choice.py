@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Choice", "ParameterFacts", "UseFacts", "choose"]
+from mtl_methods.exact_gram.layer import LayerUse, MatrixUse, RowUse, has_many_rows
+
+__all__ = ["Choice", "KnownParameter", "PlacedUse", "choose"]
 
 # Costs are in multiply-adds; a number moved through memory weighs as much as so many of them.
 _MOVE = 8.0
 # Rows at which a matrix product is efficient on its own; smaller tasks travel together.
 _ROWS_AT_ONCE = 512
 _LEAST_TOGETHER = 8  # fewer do not repay the batching
-_REMEMBERED = 64  # choices: a model, its last batch, batches that lack a task
 
 
-class UseFacts(NamedTuple):
-    """What a choice depends on of one use of a parameter, see ``layer.LayerUse``.
+class PlacedUse(NamedTuple):
+    """A use of a parameter and the position of the node where it takes place."""
 
-    Attributes:
-        kind: Of use: ``"matrix"``, ``"bias"``, ``"gradient"`` or ``"rows"``.
-        rule: The rule's name, for reports.
-        edge: A number for the edge where Δ is read.
-        elements: Number of elements of Δ for one task.
-        rows: Rows of a matrix use, as the following.
-        width: Columns of A in a group.
-        out: Columns of Δ in a group.
-        groups: Number of groups.
-        layout: Uses of one layout join along their rows.
-    """
-
-    kind: str
-    rule: str
-    edge: int
-    elements: int
-    rows: int = 0
-    width: int = 0
-    out: int = 0
-    groups: int = 0
-    layout: str = ""
+    node: int
+    use: LayerUse
 
 
-class ParameterFacts(NamedTuple):
+class KnownParameter(NamedTuple):
     """What a choice depends on of a parameter.
 
     Attributes:
@@ -53,7 +34,7 @@ class ParameterFacts(NamedTuple):
     """
 
     size: int
-    uses: tuple[UseFacts, ...]
+    uses: tuple[PlacedUse, ...]
     reason: str = ""
 
 
@@ -77,9 +58,8 @@ class Choice:
     factors: tuple[tuple[int, bool, int | None], ...] = ()
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
 def choose(
-    parameters: tuple[ParameterFacts, ...], tasks: int, *, batched: bool, forced: bool
+    parameters: Sequence[KnownParameter], tasks: int, *, batched: bool, forced: bool
 ) -> Choice:
     """Chooses a way for every parameter.
 
@@ -93,22 +73,22 @@ def choose(
         The choice. Unless forced the path is exact only if that saves at least a twentieth of the
         estimated work and needs no more memory than the K gradients.
     """
-    known = [_of_one_kind(facts) for facts in parameters]
+    known = [_of_one_kind(parameter) for parameter in parameters]
     at_once = _tasks_at_once(known, tasks) if batched else 1
     ways: dict[int, tuple[str, str]] = {}
     factors: list[tuple[int, bool, int | None]] = []
-    matrices: dict[frozenset[int], int] = {}  # by the edges of their uses, place among factors
+    matrices: dict[frozenset[int], int] = {}  # by the nodes of their uses, place among factors
     saved = total = 0.0
     # biases last: they go the way of their layer's weight
-    for place, facts in sorted(enumerate(known), key=lambda item: _is_bias(item[1])):
-        uses = facts.uses
-        edges = frozenset(use.edge for use in uses)
+    for place, parameter in sorted(enumerate(known), key=lambda item: _is_bias(item[1])):
+        uses = [placed.use for placed in parameter.uses]
+        nodes = frozenset(placed.node for placed in parameter.uses)
         if uses:
-            way, plain, exact = _way(facts, tasks, together=at_once > 1, forced=forced)
+            way, plain, exact = _way(parameter.size, uses, tasks, at_once > 1, forced)
         else:
-            way = "plain", facts.reason
-            plain = exact = _row_costs(facts.size, tasks)[0]
-        layer = matrices.get(edges) if _is_bias(facts) else None
+            way = "plain", parameter.reason
+            plain = exact = _row_costs(parameter.size, tasks)[0]
+        layer = matrices.get(nodes) if _is_bias(parameter) else None
         if layer is not None:
             way, exact = ("exact", "bias, with its weight"), 0.0
         ways[place] = way
@@ -117,11 +97,11 @@ def choose(
             factors.append((place, False, None))
             continue
         saved += plain - exact
-        if layer is not None and _is_column(facts, known[factors[layer][0]], factors[layer]):
+        if layer is not None and _is_column(parameter, known[factors[layer][0]], factors[layer]):
             factors[layer] = (factors[layer][0], True, place)
             continue
         if uses[0].kind == "matrix":
-            matrices[edges] = len(factors)
+            matrices[nodes] = len(factors)
         factors.append((place, True, None))
     ordered = tuple(ways[place] for place in range(len(known)))
     if not forced and saved < 0.05 * total:
@@ -133,52 +113,52 @@ def choose(
     return Choice("exact", reason, at_once, ordered, tuple(factors))
 
 
-def _of_one_kind(facts: ParameterFacts) -> ParameterFacts:
-    """The facts, without uses if these differ in ways that no factor joins."""
-    kinds = {"gradient" if use.kind == "bias" else use.kind for use in facts.uses}
-    layouts = {use.layout for use in facts.uses}
+def _of_one_kind(parameter: KnownParameter) -> KnownParameter:
+    """The same, without uses if these differ in ways that no factor joins."""
+    uses = [placed.use for placed in parameter.uses]
+    kinds = {"gradient" if use.kind == "bias" else use.kind for use in uses}
+    layouts = {use.layout for use in uses if isinstance(use, MatrixUse)}
     if len(kinds) > 1 or len(layouts) > 1:
-        return ParameterFacts(facts.size, (), "used in different ways")
-    return facts
+        return KnownParameter(parameter.size, (), "used in different ways")
+    return parameter
 
 
-def _is_bias(facts: ParameterFacts) -> bool:
-    return bool(facts.uses) and all(use.kind == "bias" for use in facts.uses)
+def _is_bias(parameter: KnownParameter) -> bool:
+    return bool(parameter.uses) and all(placed.use.kind == "bias" for placed in parameter.uses)
 
 
 def _is_column(
-    bias: ParameterFacts, weight: ParameterFacts, factor: tuple[int, bool, int | None]
+    bias: KnownParameter, weight: KnownParameter, factor: tuple[int, bool, int | None]
 ) -> bool:
     """Whether a bias is the weight of one more column of what is kept of its layer."""
-    first = weight.uses[0]
-    is_free = factor[2] is None and not _has_many_rows(weight.uses)
+    uses = [placed.use for placed in weight.uses]
+    first = uses[0]
+    assert isinstance(first, MatrixUse)
+    is_free = factor[2] is None and not has_many_rows(uses)
     return is_free and bias.size == first.groups * first.out
 
 
-def _has_many_rows(uses: Sequence[UseFacts]) -> bool:
-    return sum(use.rows for use in uses) > uses[0].width
-
-
 def _way(
-    facts: ParameterFacts, tasks: int, *, together: bool, forced: bool
+    size: int, uses: Sequence[LayerUse], tasks: int, together: bool, forced: bool
 ) -> tuple[tuple[str, str], float, float]:
     """The way of one parameter by itself, and its estimated cost on the plain and this way.
 
     Args:
-        facts: Of the parameter, with at least one use.
+        size: Number of its elements.
+        uses: Its uses, at least one.
         tasks: Number of tasks K.
         together: Whether several tasks travel at once.
         forced: See :func:`choose`.
     """
-    uses = facts.uses
-    plain, exact = _row_costs(facts.size, tasks)
+    plain, exact = _row_costs(size, tasks)
     what = uses[0].rule
-    if uses[0].kind == "matrix":
-        plain, exact = _matrix_costs(uses, tasks)
-        rows, width = sum(use.rows for use in uses), uses[0].width
+    matrix = [use for use in uses if isinstance(use, MatrixUse)]
+    if matrix:
+        plain, exact = _matrix_costs(matrix, tasks)
+        rows, width = sum(use.rows for use in matrix), matrix[0].width
         what = f"{what}, {rows} rows against width {width}"
-        pays = exact < plain and not _has_many_rows(uses)
-    elif uses[0].kind == "rows":
+        pays = exact < plain and not has_many_rows(matrix)
+    elif isinstance(uses[0], RowUse):
         exact = min(3.0 * _MOVE * tasks * sum(use.elements for use in uses), plain)
         pays = True
     else:
@@ -193,7 +173,7 @@ def _row_costs(size: int, tasks: int) -> tuple[float, float]:
     return written + tasks * tasks * size, written
 
 
-def _matrix_costs(uses: Sequence[UseFacts], tasks: int) -> tuple[float, float]:
+def _matrix_costs(uses: Sequence[MatrixUse], tasks: int) -> tuple[float, float]:
     """Estimated cost of the plain and of the exact way."""
     first = uses[0]
     rows, width, out, groups = sum(u.rows for u in uses), first.width, first.out, first.groups
@@ -205,18 +185,18 @@ def _matrix_costs(uses: Sequence[UseFacts], tasks: int) -> tuple[float, float]:
     return groups * plain, groups * exact
 
 
-def _tasks_at_once(parameters: Sequence[ParameterFacts], tasks: int) -> int:
+def _tasks_at_once(parameters: Sequence[KnownParameter], tasks: int) -> int:
     """Many small tasks travel together as far as memory allows, large ones one by one."""
     elements: dict[int, int] = {}
     rows = 1
-    for facts in parameters:
-        for use in facts.uses:
-            elements[use.edge] = use.elements
-            if use.kind == "matrix":
+    for parameter in parameters:
+        for node, use in parameter.uses:
+            elements[node] = use.elements
+            if isinstance(use, MatrixUse):
                 rows = max(rows, use.rows)
-            elif use.kind == "rows":
+            elif isinstance(use, RowUse):
                 rows = max(rows, use.elements)
-    size = sum(facts.size for facts in parameters)
+    size = sum(parameter.size for parameter in parameters)
     per_task = 2 * sum(elements.values())
     fitting = size * tasks // (4 * per_task) if per_task else tasks
     together = min(tasks, fitting, _ROWS_AT_ONCE // rows)

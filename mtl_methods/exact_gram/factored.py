@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,29 +13,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, symmetric_sum
-from mtl_methods.core.writing import filled_like, give, without_autocast
+from mtl_methods.core.writing import device_of, filled_like, give, without_autocast
 from mtl_methods.errors import ConfigurationError
-from mtl_methods.exact_gram.factors import (
-    Factor,
-    GradientFactor,
-    LeafFactor,
-    MatrixFactor,
-    RowFactor,
-)
-from mtl_methods.exact_gram.layer import (
-    GradientUse,
-    MatrixUse,
-    RowUse,
-    as_gradient_use,
-    has_many_rows,
-)
-from mtl_methods.exact_gram.plan import FactorPlan, GramPlan, make_plan
+from mtl_methods.exact_gram.factors import Factor
+from mtl_methods.exact_gram.layout import Layout, lay_out
+from mtl_methods.exact_gram.listing import Node, list_graph
+from mtl_methods.exact_gram.plan import GramPlan
 from mtl_methods.exact_gram.readings import Readings
+from mtl_methods.exact_gram.recipe import NodeReadings, Recipe, Recipes, read_nodes
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
-from mtl_methods.exact_gram.trunk import Trunk, find_trunk
+from mtl_methods.exact_gram.trunk import private_leaves, trunk_of
 from mtl_methods.exact_gram.workspace import Workspace
 
 __all__ = ["FactoredGradients", "PlainGradients", "factored_gradients"]
@@ -63,26 +54,35 @@ class FactoredGradients:
     def __init__(
         self,
         losses: Sequence[Tensor],
-        trunk: Trunk,
-        plan: GramPlan,
-        factors: Sequence[FactorPlan],
+        nodes: Sequence[Node],
+        layout: Layout,
+        recipe: Recipe,
+        readings: NodeReadings,
         workspace: Workspace,
         scale: float,
     ) -> None:
-        self.plan = plan
+        self.plan = recipe.plan
         self._scale = scale
         workspace.reset()
         self._tasks = len(losses)
-        self._factors = [_factor(factor, self._tasks, workspace) for factor in factors]
-        self._targets, self._places = _targets(self._factors)
-        self._device = trunk.parameters[0].device
+        self._targets: list[Any] = [
+            GradientEdge(nodes[target], 0) if isinstance(target, int) else target
+            for target in recipe.targets
+        ]
+        self._factors: list[Factor] = []
+        for factor in recipe.factors:
+            saved = [readings[node].saved for node in factor.nodes]  # type: ignore[union-attr]
+            self._factors.append(factor.kind(factor, saved, self._tasks, workspace))
+        parameter = recipe.factors[0].parameter
+        self._device = device_of(parameter)
         self.rows = _no_columns(self._tasks, self._factors[0].dtype, self._device)
         self.heads: list[HeadGradient] = []
-        if plan.tasks_at_once == 1:
-            self._one_by_one(losses, trunk)
+        if recipe.plan.tasks_at_once == 1:
+            self._one_by_one(losses, private_leaves(nodes, layout))
         else:
+            trunk = trunk_of(nodes, layout)
             seeds, self.heads = head_pass(losses, trunk, scale)
-            self._descend(seeds, trunk, plan.tasks_at_once)
+            self._descend(seeds, trunk.edges, recipe.plan.tasks_at_once)
 
     def gram(self) -> NDArray[np.float64]:
         """The Gram matrix, shape (K, K), symmetric, float64 on the CPU."""
@@ -114,12 +114,12 @@ class FactoredGradients:
         gram = symmetric_sum(blocks, self._tasks)
         return gram if self._scale == 1.0 else gram / self._scale**2
 
-    def _one_by_one(self, losses: Sequence[Tensor], trunk: Trunk) -> None:
+    def _one_by_one(self, losses: Sequence[Tensor], leaves: Sequence[Sequence[Tensor]]) -> None:
         """Sends each task down through its head and the trunk, and keeps what factors need."""
         last = max((k for k, loss in enumerate(losses) if loss.requires_grad), default=0)
         with Readings(self._targets) as readings, torch.no_grad():
-            for k, (loss, leaves) in enumerate(zip(losses, trunk.private_leaves, strict=True)):
-                head = self._send_down(k, loss, leaves, readings, is_last=k == last)
+            for k, (loss, own) in enumerate(zip(losses, leaves, strict=True)):
+                head = self._send_down(k, loss, own, readings, is_last=k == last)
                 self.heads.append(head)
                 if k != last:  # after what autograd gave is let go of
                     self._make_own()
@@ -149,18 +149,18 @@ class FactoredGradients:
                 self._targets, readings.put_into(found[:count], 1, batched=False), strict=True
             )
         ]
-        for factor, places in zip(self._factors, self._places, strict=True):
-            factor.collect_one(task, [gradients[place] for place in places])
+        for factor in self._factors:
+            factor.collect_one(task, [gradients[place] for place in factor.places])
         return HeadGradient(tuple(leaves), tuple(found[count:]))
 
     def _make_own(self) -> None:
         for factor in self._factors:
             factor.make_own()
 
-    def _descend(self, seeds: Seeds, trunk: Trunk, step: int) -> None:
+    def _descend(self, seeds: Seeds, edges: Sequence[GradientEdge], step: int) -> None:
         """Sends the tasks down the trunk, some at once, and keeps what factors need."""
         arriving = seeds.arriving()
-        outputs = [trunk.edges[i] for i in arriving]
+        outputs = [edges[i] for i in arriving]
         first, end = 0, self._tasks if arriving else 0
         failure: RuntimeError | None = None
         with Readings(self._targets) as readings, torch.no_grad():
@@ -211,8 +211,8 @@ class FactoredGradients:
                 continue
             gradient = _plain(gradient)
             gradients.append(gradient if batched else gradient.unsqueeze(0))
-        for factor, places in zip(self._factors, self._places, strict=True):
-            factor.collect(first, [gradients[place] for place in places])
+        for factor in self._factors:
+            factor.collect(first, [gradients[place] for place in factor.places])
 
 
 @functools.cache
@@ -236,39 +236,6 @@ def _zeros(target: Any, *count: int) -> Tensor:
     return torch.zeros((*count, *metadata.shape), dtype=metadata.dtype, device=metadata.device)
 
 
-def _targets(factors: Sequence[Factor]) -> tuple[list[Any], list[list[int]]]:
-    """What is to be differentiated by, each once, and the places that each factor needs."""
-    found: dict[Hashable, int] = {}
-    targets: list[Any] = []
-    places: list[list[int]] = []
-    for factor in factors:
-        own = []
-        for target in factor.targets:
-            key = id(target) if isinstance(target, Tensor) else (target.node, target.output_nr)
-            if key not in found:
-                found[key] = len(targets)
-                targets.append(target)
-            own.append(found[key])
-        places.append(own)
-    return targets, places
-
-
-def _factor(plan: FactorPlan, tasks: int, workspace: Workspace) -> Factor:
-    parameter, uses = plan.parameter, plan.uses
-    matrix = [use for use in uses if isinstance(use, MatrixUse)]
-    if matrix and has_many_rows(matrix):
-        return GradientFactor(parameter, list(map(as_gradient_use, matrix)), tasks, workspace)
-    if matrix:
-        return MatrixFactor(parameter, matrix, tasks, workspace, plan.bias)
-    rows = [use for use in uses if isinstance(use, RowUse)]
-    if rows:
-        return RowFactor(parameter, rows, tasks, workspace)
-    small = [use for use in uses if isinstance(use, GradientUse)]
-    if small:
-        return GradientFactor(parameter, small, tasks, workspace)
-    return LeafFactor(parameter, tasks, workspace)
-
-
 @dataclass(frozen=True)
 class PlainGradients:
     """The verdict that task gradients are better had plainly."""
@@ -283,6 +250,7 @@ def factored_gradients(
     *,
     scale: float = 1.0,
     workspace: Workspace | None = None,
+    recipes: Recipes | None = None,
     forced: bool = False,
 ) -> FactoredGradients | PlainGradients:
     """Task gradients in factored form where that pays.
@@ -297,6 +265,7 @@ def factored_gradients(
         heads: The leaves that count as heads; ``None`` for every other leaf.
         scale: Factor on the losses while they are differentiated (mixed precision).
         workspace: Buffers of earlier steps to use again.
+        recipes: What is known of earlier steps that looked alike.
         forced: Whether to take the exact way wherever a rule allows it, whatever it costs.
 
     Returns:
@@ -308,10 +277,15 @@ def factored_gradients(
             return PlainGradients(GramPlan("plain", "a shared parameter has gradient hooks"))
         if parameter.is_complex():
             return PlainGradients(GramPlan("plain", "a shared parameter is complex"))
-    trunk = find_trunk(losses, shared, heads)
-    if isinstance(trunk, str):
-        return PlainGradients(GramPlan("plain", trunk))
-    plan, factors = make_plan(trunk, len(losses), forced=forced)
-    if plan.path == "plain":
-        return PlainGradients(plan)
-    return FactoredGradients(losses, trunk, plan, factors, workspace or Workspace(), scale)
+    parameters = list({id(parameter): parameter for parameter in shared}.values())
+    nodes, structure = list_graph(losses, parameters, heads, ())
+    layout = lay_out(structure)
+    if isinstance(layout, str):
+        return PlainGradients(GramPlan("plain", layout))
+    readings = read_nodes(nodes, layout)
+    known = recipes or Recipes()
+    recipe = known.recipe(layout, readings, parameters, len(losses), forced=forced)
+    if recipe.plan.path == "plain":
+        return PlainGradients(recipe.plan)
+    space = workspace or Workspace()
+    return FactoredGradients(losses, nodes, layout, recipe, readings, space, scale)

@@ -4,38 +4,68 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from mtl_methods.core.products import Block
 from mtl_methods.exact_gram.kept import Kept, keep
-from mtl_methods.exact_gram.layer import GradientUse, MatrixUse, RowUse
+from mtl_methods.exact_gram.layer import (
+    GradientUse,
+    LayerUse,
+    MatrixUse,
+    RowUse,
+    Saved,
+    as_gradient_use,
+    has_many_rows,
+)
 from mtl_methods.exact_gram.workspace import Workspace
 
-__all__ = ["Factor", "GradientFactor", "LeafFactor", "MatrixFactor", "RowFactor"]
+__all__ = ["Factor", "FactorRecipe", "factor_recipe"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FactorRecipe:
+    """What is to be kept of the task gradients of a parameter, in steps that look alike.
+
+    Attributes:
+        kind: The class that keeps it.
+        parameter: The parameter.
+        uses: Its uses, all of one kind, if it goes the exact way; else none.
+        nodes: The positions of their nodes.
+        places: The places of what is kept among what tasks are differentiated by: Δ of each use,
+            or the parameter's gradient.
+        bias: A bias that is kept with it, as the weight of one more column of A.
+    """
+
+    kind: type[Factor]
+    parameter: Tensor
+    uses: tuple[Any, ...]
+    nodes: tuple[int, ...]
+    places: tuple[int, ...]
+    bias: Tensor | None
 
 
 class Factor(ABC):
-    """K task gradients of one parameter in a form from which they need not be written out.
-
-    Attributes:
-        targets: What tasks are to be differentiated by: the parameter, or the edges where output
-            gradients Δ are read.
-    """
+    """K task gradients of one parameter in a form from which they need not be written out."""
 
     def __init__(
-        self,
-        parameter: Tensor,
-        targets: Sequence[Tensor | GradientEdge],
-        tasks: int,
-        workspace: Workspace,
+        self, recipe: FactorRecipe, saved: Sequence[Saved], tasks: int, workspace: Workspace
     ) -> None:
-        self.parameter = parameter
-        self.targets = tuple(targets)
-        self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        self._tasks, self._workspace = tasks, workspace
+        """Begins a step.
+
+        Args:
+            recipe: What is to be kept.
+            saved: What the node of each use has saved.
+            tasks: Number of tasks K.
+            workspace: Memory of earlier steps to use again.
+        """
+        self.parameter, self.uses = recipe.parameter, recipe.uses
+        self.places = recipe.places
+        self.dtype = torch.float64 if self.parameter.dtype == torch.float64 else torch.float32
+        self._saved, self._tasks, self._workspace = saved, tasks, workspace
         self._kept = self._keep(0)
 
     def _keep(self, part: int) -> Kept:
@@ -82,9 +112,6 @@ class _Rows(Factor):
 class LeafFactor(_Rows):
     """The gradients as autograd gives them for the parameter."""
 
-    def __init__(self, parameter: Tensor, tasks: int, workspace: Workspace) -> None:
-        super().__init__(parameter, [parameter], tasks, workspace)
-
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps them."""
         self._kept.put(first, gradients[0])
@@ -97,17 +124,16 @@ class LeafFactor(_Rows):
 class GradientFactor(_Rows):
     """The gradients made from Δ by rules: small parameters."""
 
-    def __init__(
-        self, parameter: Tensor, uses: Sequence[GradientUse], tasks: int, workspace: Workspace
-    ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
-        self.uses = uses
+    _prepared: Sequence[Any] | None = None
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Turns Δ into gradients at once."""
+        if self._prepared is None:
+            pairs = zip(self.uses, self._saved, strict=True)
+            self._prepared = [use.prepare(saved) for use, saved in pairs]
         own = [
-            use.gradient(_real(delta, self.dtype))
-            for use, delta in zip(self.uses, gradients, strict=True)
+            use.gradient(prepared, _real(delta, self.dtype))
+            for use, prepared, delta in zip(self.uses, self._prepared, gradients, strict=True)
         ]
         self._kept.put(first, sum(own[1:], start=own[0]))
 
@@ -121,18 +147,12 @@ class MatrixFactor(Factor):
     """
 
     def __init__(
-        self,
-        parameter: Tensor,
-        uses: Sequence[MatrixUse],
-        tasks: int,
-        workspace: Workspace,
-        bias: Tensor | None = None,
+        self, recipe: FactorRecipe, saved: Sequence[Saved], tasks: int, workspace: Workspace
     ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
-        self.uses = uses
-        self.bias = bias
+        super().__init__(recipe, saved, tasks, workspace)
+        self.bias = recipe.bias
         # of further uses, until all are joined along their rows
-        self._further = [self._keep(part) for part in range(1, len(uses))]
+        self._further = [self._keep(part) for part in range(1, len(self.uses))]
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps Δ as (c, R, out) or (c, groups, R, out)."""
@@ -175,14 +195,14 @@ class MatrixFactor(Factor):
             id(self.parameter), (*turned.shape[:-1], inputs.shape[-1]), self.dtype, inputs.device
         )
         product = torch.matmul(turned, inputs, out=memory)
-        combined.append((self.parameter, self.uses[0].fold(product)))
+        combined.append((self.parameter, self.uses[0].folded(product)))
         return combined
 
     def _all(self) -> list[Kept]:
         return [self._kept, *self._further]
 
     def _inputs(self) -> Tensor:
-        parts = [use.inputs() for use in self.uses]
+        parts = [use.inputs(saved) for use, saved in zip(self.uses, self._saved, strict=True)]
         inputs = parts[0] if len(parts) == 1 else torch.cat(parts, -2)
         return inputs if inputs.dtype == self.dtype else inputs.to(self.dtype)
 
@@ -196,13 +216,14 @@ class RowFactor(_Rows):
     """Gradients of the rows that were looked up; all others are zero."""
 
     def __init__(
-        self, parameter: Tensor, uses: Sequence[RowUse], tasks: int, workspace: Workspace
+        self, recipe: FactorRecipe, saved: Sequence[Saved], tasks: int, workspace: Workspace
     ) -> None:
-        super().__init__(parameter, [use.edge for use in uses], tasks, workspace)
-        indices = torch.cat([use.indices for use in uses])
-        self.rows, positions = torch.unique(indices, return_inverse=True)
-        self.positions = positions.split([use.indices.numel() for use in uses])
-        self.width = uses[0].width
+        super().__init__(recipe, saved, tasks, workspace)
+        pairs = zip(self.uses, saved, strict=True)
+        indices = [use.indices(found) for use, found in pairs]
+        self.rows, positions = torch.unique(torch.cat(indices), return_inverse=True)
+        self.positions = positions.split([found.numel() for found in indices])
+        self.width = self.uses[0].width
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Adds up Δ by row."""
@@ -225,3 +246,25 @@ class RowFactor(_Rows):
 def _real(delta: Tensor, dtype: torch.dtype) -> Tensor:
     """Δ in the type of what is kept; of complex data the part that a real parameter sees."""
     return (delta.real if delta.is_complex() else delta).to(dtype)
+
+
+def factor_recipe(
+    parameter: Tensor,
+    uses: Sequence[LayerUse],
+    nodes: tuple[int, ...],
+    places: tuple[int, ...],
+    bias: Tensor | None,
+) -> FactorRecipe:
+    """The recipe of the factor that suits a parameter's uses, see :class:`FactorRecipe`."""
+    matrix = [use for use in uses if isinstance(use, MatrixUse)]
+    kind: type[Factor] = LeafFactor
+    found: Sequence[LayerUse] = uses
+    if matrix and has_many_rows(matrix):
+        kind, found = GradientFactor, [as_gradient_use(use) for use in matrix]
+    elif matrix:
+        kind = MatrixFactor
+    elif any(isinstance(use, RowUse) for use in uses):
+        kind = RowFactor
+    elif any(isinstance(use, GradientUse) for use in uses):
+        kind = GradientFactor
+    return FactorRecipe(kind, parameter, tuple(found), nodes, places, bias)

@@ -56,7 +56,7 @@ def feature_gradients(
         kept = [tuple(p for p in own if id(p) in wanted) for own in trunk.private_leaves]
         trunk = dataclasses.replace(trunk, private_leaves=tuple(kept))
     if trunk is None:
-        found = find_trunk(losses, (), heads, stop_at=features)
+        found = find_trunk(losses, heads, features)
         if isinstance(found, str):
             return None
         trunk = found
@@ -320,8 +320,5 @@ def _separate_heads(losses: Sequence[Tensor], features: Sequence[Tensor]) -> Hea
         entries=tuple(entries),
         roots=(),
         private_leaves=tuple(leaves),
-        uses={},
-        parameters=(),
-        node_names=frozenset(),
     )
     return HeadGraph(trunk, inputs, again)

@@ -11,15 +11,18 @@ from mtl_methods.exact_gram.listing import HEAD, NO_CHILD, STOP, Structure
 __all__ = ["Layout", "lay_out"]
 
 _Inputs = tuple[tuple[int, int], ...]
+_Uses = tuple[tuple[int, int, bool], ...]
 
 # Nodes that hand a whole parameter on: a transposed or cast copy of it.
 _HAND_ON = ("TBackward0", "ToCopyBackward0")
 _STRUCTURES = 64  # are remembered: a model, its last batch, batches that lack a task
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Layout:
     """The trunk and the heads of a structure; nodes are positions in its list.
+
+    The layouts of one structure are one object as long as it is remembered.
 
     Attributes:
         edges: Where task gradients enter the trunk: (node, output).
@@ -29,6 +32,7 @@ class Layout:
         private_leaves: For each loss, the leaves that it alone reaches.
         uses: For each shared parameter in use its place and its uses in the trunk: the node that
             consumes it, the slot among the node's inputs, whether it enters transposed.
+        users: These nodes, each once, with their names.
         node_names: Names of all trunk nodes that are no leaves.
     """
 
@@ -36,7 +40,8 @@ class Layout:
     entries: tuple[tuple[int, tuple[tuple[int, int], ...], int], ...]
     roots: tuple[tuple[int, int], ...]
     private_leaves: tuple[tuple[int, ...], ...]
-    uses: tuple[tuple[int, tuple[tuple[int, int, bool], ...]], ...]
+    uses: tuple[tuple[int, _Uses], ...]
+    users: tuple[tuple[int, str], ...]
     node_names: frozenset[str]
 
 
@@ -63,9 +68,8 @@ class _Search:
         self.inputs: list[_Inputs] = []
         self.names: dict[int, str] = {}
         self.ends: dict[int, int] = {}  # what each end is
-        for position, (first, *rest) in enumerate(structure.nodes):
-            numbers = [number for number in rest if isinstance(number, int)]
-            self.inputs.append(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+        for position, (first, inputs) in enumerate(structure.by_position()):
+            self.inputs.append(inputs)
             if isinstance(first, str):
                 self.names[position] = first
             else:
@@ -161,18 +165,21 @@ class _Search:
         stops = self.structure.stops
         if stops and not set(edges) <= set(stops):
             return "losses reach the features by other ways than the features given"
+        uses = self._uses(trunk, handed)
+        users = sorted({node for _, found in uses for node, _, _ in found})
         return Layout(
             edges=tuple(edges),
             entries=tuple(entries),
             roots=tuple(roots),
             private_leaves=tuple(map(tuple, leaves)),
-            uses=self._uses(trunk, handed),
+            uses=uses,
+            users=tuple((node, self.names[node]) for node in users),
             node_names=frozenset(name for node, name in self.names.items() if node in trunk),
         )
 
     def _uses(
         self, trunk: Collection[int], handed: Mapping[int, tuple[int, bool]]
-    ) -> tuple[tuple[int, tuple[tuple[int, int, bool], ...]], ...]:
+    ) -> tuple[tuple[int, _Uses], ...]:
         uses: dict[int, list[tuple[int, int, bool]]] = {}
         for node in sorted(trunk):
             if node in handed:

@@ -6,7 +6,7 @@ found once (:mod:`mtl_methods.exact_gram.layout`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -30,15 +30,28 @@ class Structure(NamedTuple):
         tasks: Number of losses K.
         roots: For each loss with a graph: the loss, the position of its node, the node's output.
         stops: Outputs of stops that are reached: (position, output).
-        nodes: For each position the node's name and, one after the other, the position and the
-            output of each of its inputs; of an end one number: the place of the shared parameter,
-            or what else it is.
+        nodes: One position after the other: the node's name, the number of its inputs, and for each
+            of them its position and which output it is; of an end only what it is, the place of a
+            shared parameter or one of the ends above. Flat, since it is made in every step.
     """
 
     tasks: int
     roots: tuple[tuple[int, int, int], ...]
     stops: tuple[tuple[int, int], ...]
-    nodes: tuple[tuple[str | int, ...], ...]
+    nodes: tuple[str | int, ...]
+
+    def by_position(self) -> Iterator[tuple[str | int, tuple[tuple[int, int], ...]]]:
+        """For each position the name, or what end it is, and its inputs."""
+        start = 0
+        while start < len(self.nodes):
+            first, end = self.nodes[start], start + 1
+            inputs: tuple[tuple[int, int], ...] = ()
+            if isinstance(first, str):
+                end = start + 2 + 2 * int(self.nodes[start + 1])
+                numbers = list(map(int, self.nodes[start + 2 : end]))
+                inputs = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+            yield first, inputs
+            start = end
 
 
 def list_graph(
@@ -59,11 +72,12 @@ def list_graph(
         The nodes by position, and the structure.
     """
     kinds = {id(head): HEAD for head in heads or ()}
-    kinds.update((id(parameter), place) for place, parameter in enumerate(shared))
+    for place, parameter in enumerate(shared):
+        kinds[id(parameter)] = place
     other = HEAD if heads is None else OTHER
     stops = [_source(tensor) for tensor in stop_at if tensor.requires_grad]
     stopping = {node for node, _ in stops}
-    positions: dict[Node, int] = {}
+    positions: dict[Node, int] = {None: NO_CHILD}
     nodes: list[Node] = []
     roots = []
     for k, loss in enumerate(losses):
@@ -73,27 +87,26 @@ def list_graph(
                 positions[node] = len(nodes)
                 nodes.append(node)
             roots.append((k, positions[node], output))
-    found: list[tuple[str | int, ...]] = []
+    found: list[str | int] = []
+    tell = found.append
     for node in nodes:  # grows
         if node in stopping:
-            found.append((STOP,))
+            tell(STOP)
             continue
         inputs = node.next_functions
         if not inputs:
             variable = getattr(node, "variable", None)
-            found.append((DEAD_END if variable is None else kinds.get(id(variable), other),))
+            tell(DEAD_END if variable is None else kinds.get(id(variable), other))
             continue
-        entry: list[str | int] = [node.name()]
+        tell(node.name())
+        tell(len(inputs))
         for child, output in inputs:
-            if child is None:
-                entry += (NO_CHILD, 0)
-                continue
             position = positions.get(child)
             if position is None:
-                positions[child] = position = len(nodes)
+                position = positions[child] = len(nodes)
                 nodes.append(child)
-            entry += (position, output)
-        found.append(tuple(entry))
+            tell(position)
+            tell(output)
     reached = tuple([(positions[node], output) for node, output in stops if node in positions])
     return nodes, Structure(len(losses), tuple(roots), reached, tuple(found))
 

@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from torch import Tensor
+from mtl_methods.exact_gram.layer import Rule
+from mtl_methods.exact_gram.rules.broadcast import ADD, MUL
+from mtl_methods.exact_gram.rules.convolution import CONVOLUTION
+from mtl_methods.exact_gram.rules.embedding import EMBEDDING
+from mtl_methods.exact_gram.rules.linear import ADDMM, MM
+from mtl_methods.exact_gram.rules.normalisation import BATCH_NORM, GROUP_NORM, LAYER_NORM
 
-from mtl_methods.exact_gram.layer import LayerUse
-from mtl_methods.exact_gram.rules import (
-    broadcast,
-    convolution,
-    embedding,
-    linear,
-    normalisation,
-)
-from mtl_methods.exact_gram.trunk import Use
-
-__all__ = ["RULES", "Rule", "layer_use"]
-
-Rule = Callable[[Use, Tensor], "LayerUse | None"]
+__all__ = ["RULES"]
 
 RULES: Mapping[str, Rule] = {
-    "AddmmBackward0": linear.addmm,
-    "MmBackward0": linear.mm,
-    "AddBackward0": broadcast.add,
-    "MulBackward0": broadcast.mul,
-    "ConvolutionBackward0": convolution.convolution,
-    "EmbeddingBackward0": embedding.embedding,
-    "NativeLayerNormBackward0": normalisation.layer_norm,
-    "NativeBatchNormBackward0": normalisation.batch_norm,
-    "NativeGroupNormBackward0": normalisation.group_norm,
+    "AddmmBackward0": ADDMM,
+    "MmBackward0": MM,
+    "AddBackward0": ADD,
+    "MulBackward0": MUL,
+    "ConvolutionBackward0": CONVOLUTION,
+    "EmbeddingBackward0": EMBEDDING,
+    "NativeLayerNormBackward0": LAYER_NORM,
+    "NativeBatchNormBackward0": BATCH_NORM,
+    "NativeGroupNormBackward0": GROUP_NORM,
 }
-
-
-def layer_use(use: Use, parameter: Tensor) -> LayerUse | None:
-    """What a rule knows of a use of a parameter; ``None`` if no rule covers it."""
-    rule = RULES.get(use.node.name())
-    return None if rule is None else rule(use, parameter)

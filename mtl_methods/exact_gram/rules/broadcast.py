@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import GradientUse, LayerUse, is_readable, sum_to
-from mtl_methods.exact_gram.trunk import Use
+from mtl_methods.exact_gram.layer import (
+    Entrance,
+    GradientUse,
+    LayerUse,
+    Reading,
+    Rule,
+    Saved,
+    is_readable,
+    sum_to,
+)
+from mtl_methods.exact_gram.listing import Node
 
-__all__ = ["add", "mul"]
+__all__ = ["ADD", "MUL"]
 
 
-def add(use: Use, parameter: Tensor) -> LayerUse | None:
-    """``x + parameter``: the gradient is Δ, summed where it was broadcast."""
-    shape = _output_shape(use.node)
-    if use.transposed or use.node._saved_alpha != 1 or shape is None:
-        return None
-    edge = GradientEdge(use.node, 0)
-    return GradientUse("sum", edge, shape.numel(), sum_to(parameter.shape))
+class _Facts(NamedTuple):
+    """The shape of the result and, of a product, the factors that can be computed with."""
+
+    shape: torch.Size
+    factors: tuple[int, ...] = ()
 
 
-def mul(use: Use, parameter: Tensor) -> LayerUse | None:
-    """``x * parameter``: the gradient is Δ ∘ x, summed where it was broadcast."""
-    node = use.node
-    other = node._saved_other if use.slot == 0 else node._saved_self
+def _read_add(node: Node) -> Reading | None:
     shape = _output_shape(node)
-    if use.transposed or shape is None or not isinstance(other, Tensor):
-        return None
-    if not is_readable(other):
-        return None
-    factor = other.detach()
-    reduce = sum_to(parameter.shape)
-    return GradientUse(
-        "product",
-        GradientEdge(node, 0),
-        shape.numel(),
-        lambda delta: reduce(delta * factor.to(delta.dtype)),
-    )
+    return None if node._saved_alpha != 1 or shape is None else Reading(_Facts(shape), ())
 
 
-def _output_shape(node: Any) -> torch.Size | None:
+def _use_add(facts: _Facts, entrance: Entrance) -> LayerUse | None:
+    """``x + parameter``: the gradient is Δ, summed where it was broadcast."""
+    if entrance.transposed:
+        return None
+    summed = sum_to(entrance.shape)
+    return GradientUse("sum", facts.shape.numel(), lambda _, delta: summed(delta))
+
+
+def _read_mul(node: Node) -> Reading | None:
+    shape = _output_shape(node)
+    if shape is None:
+        return None
+    readable = [
+        (slot, factor.detach())
+        for slot, factor in enumerate((node._saved_self, node._saved_other))
+        if isinstance(factor, Tensor) and is_readable(factor)
+    ]
+    slots = tuple(slot for slot, _ in readable)
+    return Reading(_Facts(shape, slots), tuple(factor for _, factor in readable))
+
+
+def _use_mul(facts: _Facts, entrance: Entrance) -> LayerUse | None:
+    """``x * parameter``: the gradient is Δ ∘ x, summed where it was broadcast."""
+    other = 1 - entrance.slot
+    if entrance.transposed or other not in facts.factors:
+        return None
+    place = facts.factors.index(other)
+    summed = sum_to(entrance.shape)
+
+    def gradient(saved: Saved, delta: Tensor) -> Tensor:
+        return summed(delta * saved[place].to(delta.dtype))
+
+    return GradientUse("product", facts.shape.numel(), gradient)
+
+
+def _output_shape(node: Node) -> torch.Size | None:
     metadata = getattr(node, "_input_metadata", None)
     return None if not metadata else torch.Size(metadata[0].shape)
+
+
+ADD = Rule(_read_add, _use_add)
+MUL = Rule(_read_mul, _use_mul)

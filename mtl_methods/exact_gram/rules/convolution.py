@@ -3,54 +3,88 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse, is_readable
-from mtl_methods.exact_gram.trunk import Use
+from mtl_methods.exact_gram.layer import (
+    BiasUse,
+    Entrance,
+    LayerUse,
+    MatrixUse,
+    Reading,
+    Rule,
+    Saved,
+    is_readable,
+)
+from mtl_methods.exact_gram.listing import Node
 
-__all__ = ["convolution"]
+__all__ = ["CONVOLUTION"]
 
 _WEIGHT, _BIAS = 1, 2
 
+_Sizes = tuple[int, ...]
 
-def convolution(use: Use, parameter: Tensor) -> LayerUse | None:
-    """1-d, 2-d and 3-d convolutions; transposed ones have no rule."""
-    node = use.node
+
+class _Facts(NamedTuple):
+    """Shapes and settings."""
+
+    inputs: torch.Size
+    weight: torch.Size
+    stride: _Sizes
+    padding: _Sizes
+    dilation: _Sizes
+    groups: int
+
+    def positions(self) -> list[int]:
+        """How many places the kernel has along each axis."""
+        return [
+            (size + 2 * pad - dilate * (length - 1) - 1) // step + 1
+            for size, pad, dilate, length, step in zip(
+                self.inputs[2:],
+                self.padding,
+                self.dilation,
+                self.weight[2:],
+                self.stride,
+                strict=True,
+            )
+        ]
+
+
+def _read(node: Node) -> Reading | None:
     inputs, weight = node._saved_input, node._saved_weight
-    if use.transposed or node._saved_transposed or inputs is None or weight is None:
+    if node._saved_transposed or inputs is None or weight is None or not is_readable(inputs):
         return None
-    if not is_readable(inputs):
+    facts = _Facts(
+        inputs.shape,
+        weight.shape,
+        tuple(node._saved_stride),
+        tuple(node._saved_padding),
+        tuple(node._saved_dilation),
+        int(node._saved_groups),
+    )
+    return Reading(facts, (inputs.detach(),))
+
+
+def _use(facts: _Facts, entrance: Entrance) -> LayerUse | None:
+    """1-d, 2-d and 3-d convolutions; transposed ones have no rule."""
+    if entrance.transposed:
         return None
-    inputs = inputs.detach()
-    kernel = tuple(weight.shape[2:])
-    stride, padding = tuple(node._saved_stride), tuple(node._saved_padding)
-    dilation, groups = tuple(node._saved_dilation), int(node._saved_groups)
-    positions = [
-        (size + 2 * pad - dilate * (length - 1) - 1) // step + 1
-        for size, pad, dilate, length, step in zip(
-            inputs.shape[2:], padding, dilation, kernel, stride, strict=True
-        )
-    ]
-    batch, out = inputs.shape[0], weight.shape[0]
+    batch, out, groups = facts.inputs[0], facts.weight[0], facts.groups
+    kernel, positions = facts.weight[2:], facts.positions()
     rows = batch * math.prod(positions)
-    edge = GradientEdge(node, 0)
-    if use.slot == _BIAS:
-        return BiasUse(
-            "bias", edge, rows * out, lambda delta: delta.sum([1, *range(3, delta.dim())])
-        )
-    if use.slot != _WEIGHT:
+    if entrance.slot == _BIAS:
+        return BiasUse("bias", rows * out, lambda _, delta: delta.sum([1, *range(3, delta.dim())]))
+    if entrance.slot != _WEIGHT:
         return None
-    width = math.prod(weight.shape[1:])
-    shape = parameter.shape
+    width = math.prod(facts.weight[1:])
     several = (groups,) if groups > 1 else ()
 
-    def patches() -> Tensor:
+    def patches(saved: Saved) -> Tensor:
         """A, shape ([groups,] rows, channels of a group x kernel)."""
-        view = _windows(inputs, kernel, stride, padding, dilation)
         dims = len(kernel)
+        view = _windows(saved[0], facts)
         view = view.reshape(batch, groups, -1, *positions, *kernel)
         order = (1, 0, *range(3, 3 + dims), 2, *range(3 + dims, 3 + 2 * dims))
         return view.permute(order).reshape(*several, rows, width)
@@ -63,7 +97,6 @@ def convolution(use: Use, parameter: Tensor) -> LayerUse | None:
 
     return MatrixUse(
         "convolution",
-        edge,
         rows * out,
         rows=rows,
         width=width,
@@ -71,22 +104,20 @@ def convolution(use: Use, parameter: Tensor) -> LayerUse | None:
         groups=groups,
         inputs=patches,
         outputs=outputs,
-        fold=lambda gradient: gradient.reshape(shape),
+        fold=lambda gradient: gradient.reshape(entrance.shape),
         layout=f"convolution, {groups} groups",
     )
 
 
-def _windows(
-    inputs: Tensor,
-    kernel: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...],
-) -> Tensor:
+def _windows(inputs: Tensor, facts: _Facts) -> Tensor:
     """A view (B, C, *positions, *kernel) of the padded input, nothing copied."""
-    pads = [pad for size in reversed(padding) for pad in (size, size)]
+    pads = [pad for size in reversed(facts.padding) for pad in (size, size)]
     padded = torch.nn.functional.pad(inputs, pads) if any(pads) else inputs
-    for axis, (length, step, dilate) in enumerate(zip(kernel, stride, dilation, strict=True)):
+    sizes = zip(facts.weight[2:], facts.stride, facts.dilation, strict=True)
+    for axis, (length, step, dilate) in enumerate(sizes):
         reach = dilate * (length - 1) + 1
         padded = padded.unfold(2 + axis, reach, step)[..., ::dilate]
     return padded
+
+
+CONVOLUTION = Rule(_read, _use)

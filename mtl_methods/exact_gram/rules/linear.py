@@ -6,62 +6,92 @@ all. Without bias the node is a plain matrix product; a bias then is a broadcast
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
-from mtl_methods.exact_gram.layer import BiasUse, LayerUse, MatrixUse, is_readable, sum_to
-from mtl_methods.exact_gram.trunk import Use
+from mtl_methods.exact_gram.layer import (
+    BiasUse,
+    Entrance,
+    LayerUse,
+    MatrixUse,
+    Reading,
+    Rule,
+    Saved,
+    is_readable,
+    sum_to,
+)
+from mtl_methods.exact_gram.listing import Node
 
-__all__ = ["addmm", "mm"]
+__all__ = ["ADDMM", "MM"]
 
 _BIAS, _ADDMM_WEIGHT, _MM_WEIGHT = 0, 2, 1
 
 
-def addmm(use: Use, parameter: Tensor) -> LayerUse | None:
-    """``bias + A @ weightᵀ``."""
-    node = use.node
+class _Facts(NamedTuple):
+    """Rows and width of A, the width 0 where A was not saved: the weight is frozen."""
+
+    rows: int
+    width: int
+
+
+def _read_addmm(node: Node) -> Reading | None:
     if node._saved_alpha != 1 or node._saved_beta != 1:
         return None
-    if use.slot == _BIAS and not use.transposed and parameter.dim() == 1:
-        rows = _rows(node)
-        if rows is None:
-            return None
-        edge = GradientEdge(node, 0)
-        return BiasUse("bias", edge, rows * parameter.numel(), sum_to(parameter.shape))
-    if use.slot == _ADDMM_WEIGHT:
-        return _product(use, parameter, node._saved_mat1)
-    return None
+    inputs = node._saved_mat1
+    if inputs is None:
+        sizes = getattr(node, "_saved_mat1_sym_sizes", None)
+        return Reading(_Facts(int(sizes[0]), 0), ()) if sizes else None
+    return _read(inputs)
 
 
-def mm(use: Use, parameter: Tensor) -> LayerUse | None:
+def _read_mm(node: Node) -> Reading | None:
+    inputs = node._saved_self
+    return None if inputs is None else _read(inputs)
+
+
+def _read(inputs: Tensor) -> Reading | None:
+    if not is_readable(inputs):
+        return None
+    inputs = inputs.detach()
+    return Reading(_Facts(*inputs.shape), (inputs,))
+
+
+def _use_addmm(facts: _Facts, entrance: Entrance) -> LayerUse | None:
+    """``bias + A @ weightᵀ``."""
+    shape = entrance.shape
+    if entrance.slot == _BIAS and not entrance.transposed and len(shape) == 1:
+        summed = sum_to(shape)
+        return BiasUse("bias", facts.rows * shape.numel(), lambda _, delta: summed(delta))
+    return _product(facts, entrance) if entrance.slot == _ADDMM_WEIGHT else None
+
+
+def _use_mm(facts: _Facts, entrance: Entrance) -> LayerUse | None:
     """``A @ weightᵀ``."""
-    if use.slot != _MM_WEIGHT:
+    return _product(facts, entrance) if entrance.slot == _MM_WEIGHT else None
+
+
+def _product(facts: _Facts, entrance: Entrance) -> LayerUse | None:
+    if not facts.width or len(entrance.shape) != 2:
         return None
-    return _product(use, parameter, use.node._saved_self)
-
-
-def _rows(node: object) -> int | None:
-    sizes = getattr(node, "_saved_mat1_sym_sizes", None)
-    return None if not sizes else int(sizes[0])
-
-
-def _product(use: Use, parameter: Tensor, inputs: Tensor | None) -> LayerUse | None:
-    if inputs is None or parameter.dim() != 2 or not is_readable(inputs):
-        return None
-    rows, width = inputs.shape
-    out = parameter.shape[0] if use.transposed else parameter.shape[1]
-    transposed = use.transposed
-    matrix = inputs.detach()
+    out = entrance.shape[0 if entrance.transposed else 1]
     return MatrixUse(
         "linear",
-        GradientEdge(use.node, 0),
-        rows * out,
-        rows=rows,
-        width=width,
+        facts.rows * out,
+        rows=facts.rows,
+        width=facts.width,
         out=out,
         groups=1,
-        inputs=lambda: matrix,
+        inputs=_inputs,
         outputs=None,
-        fold=lambda gradient: gradient if transposed else gradient.t(),
-        layout="linear, transposed" if transposed else "linear",
+        fold=None if entrance.transposed else Tensor.t,
+        layout="linear, transposed" if entrance.transposed else "linear",
     )
+
+
+def _inputs(saved: Saved) -> Tensor:
+    return saved[0]
+
+
+ADDMM = Rule(_read_addmm, _use_addmm)
+MM = Rule(_read_mm, _use_mm)

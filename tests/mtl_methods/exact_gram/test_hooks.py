@@ -8,7 +8,7 @@ from torch import nn
 
 from mtl_methods import make_method
 from mtl_methods.errors import ConfigurationError
-from mtl_methods.exact_gram import plan as planning
+from mtl_methods.exact_gram import recipe as planning
 
 TASKS = 5
 HOOKS = {

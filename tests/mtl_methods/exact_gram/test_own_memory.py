@@ -8,7 +8,7 @@ from torch import nn
 
 from mtl_methods import make_method
 from mtl_methods.exact_gram import kept
-from mtl_methods.exact_gram import plan as planning
+from mtl_methods.exact_gram import recipe as planning
 from mtl_methods.exact_gram.memory import is_sole_owner
 from mtl_methods.exact_gram.workspace import Workspace
 
