@@ -19,7 +19,7 @@ from mtl_methods.configuration import hyperparameter
 from mtl_methods.core.method import Family, Method, Need, StepInputs
 from mtl_methods.core.number_range import beyond_range, limits
 from mtl_methods.core.task_gradients import TaskGradients
-from mtl_methods.core.writing import without_autocast
+from mtl_methods.core.writing import calculating, device_of, without_autocast
 from mtl_methods.errors import NonFiniteGradientError, SolverError, TaskError
 from mtl_methods.exact_gram import (
     FactoredGradients,
@@ -124,11 +124,16 @@ class GradientWeighting(Method):
         self, inputs: StepInputs, coefficients: NDArray[np.float64] | None
     ) -> None:
         """One step on the losses ``coefficients[k] * losses[k]`` (a composition), or the losses."""
-        if self._in_one_pass(inputs, coefficients):
-            return
-        gradients = self._differentiate(inputs)
-        how = self._decide(gradients, inputs, coefficients)
-        self._write(gradients, how, self._head_factors, inputs)
+        with torch.no_grad():
+            if self._in_one_pass(inputs, coefficients):
+                return
+            gradients = self._differentiate(inputs)
+            with without_autocast(device_of(gradients.rows).type):
+                how = self._decide(gradients, inputs, coefficients)
+                on_features = self._write(gradients, how, inputs)
+            if on_features is not None:
+                self._backward_features(on_features, inputs)
+                self._gradients.release()
 
     def _in_one_pass(self, inputs: StepInputs, coefficients: NDArray[np.float64] | None) -> bool:
         """The whole step in one backward pass, where gradients on features allow it."""
@@ -146,8 +151,9 @@ class GradientWeighting(Method):
             self._check_used("the features given")
             if inputs.grad_scale != 1.0:
                 self._gradients.rows /= inputs.grad_scale
-            how = self._decide(self._gradients, inputs, coefficients)
-            combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
+            with calculating(device_of(feature).type):
+                how = self._decide(self._gradients, inputs, coefficients)
+                combined = how if isinstance(how, Tensor) else self._gradients.combine(how)
             self._gradients.release()
             return (combined.view(feature.shape) * inputs.grad_scale).to(feature.dtype)
 
@@ -169,7 +175,10 @@ class GradientWeighting(Method):
         inputs: StepInputs,
         coefficients: NDArray[np.float64] | None,
     ) -> Tensor | NDArray[np.float64]:
-        """Finds the combined gradient (m,) or the weights (K,), and what heads are to get."""
+        """Finds the combined gradient (m,) or the weights (K,), and what heads are to get.
+
+        To be called without autocast, and without a graph being recorded.
+        """
         started = time.perf_counter()
         raw = gradients.rows
         self.precision, _ = limits(raw.dtype)
@@ -187,15 +196,16 @@ class GradientWeighting(Method):
             if self.needs_rows:
                 factors = torch.as_tensor(scales, dtype=raw.dtype, device=raw.device)
                 matrix = raw * factors[:, None]
-        with torch.no_grad(), without_autocast(raw.device.type):
-            decision = self.combine(matrix, gram, inputs)
+        decision = self.combine(matrix, gram, inputs)
         self.last_step.solve_seconds += time.perf_counter() - started
         self.last_step.gram = raw_gram
         self.last_step.residual = decision.residual
         self.last_step.iterations = decision.iterations
         for name, sentence in decision.events:
             self._event(name, sentence)
-        effective = None if decision.weights is None else decision.weights * scales
+        effective = decision.weights
+        if effective is not None and coefficients is not None:
+            effective = effective * scales
         if effective is not None:
             self._check_range(effective, raw.dtype, inputs.tasks)
             self.last_step.tell_weights(effective, raw)
@@ -245,21 +255,29 @@ class GradientWeighting(Method):
         self,
         gradients: TaskGradients | FactoredGradients,
         how: Tensor | NDArray[np.float64],
-        head_factors: NDArray[np.float64],
         inputs: StepInputs,
-    ) -> None:
-        """Writes all gradients; ``how`` is the combined gradient (m,) or the weights (K,)."""
-        gradients.write_heads(head_factors.tolist())
+    ) -> Tensor | None:
+        """Writes the gradients of heads and of shared parameters.
+
+        Args:
+            gradients: The task gradients.
+            how: The combined gradient (m,) or the weights (K,).
+            inputs: The step.
+
+        Returns:
+            The combined gradient on features, which is still to go down the trunk.
+        """
+        gradients.write_heads(self._head_factors.tolist())
         if isinstance(gradients, FactoredGradients):
             assert not isinstance(how, Tensor)
             gradients.write_weighted(how)
-            return
+            return None
         combined = how if isinstance(how, Tensor) else gradients.combine(how)
         if self.gradients_on == "features":
-            self._backward_features(combined, inputs)
-        else:
-            gradients.write_shared(combined, inputs.grad_scale)
+            return combined
+        gradients.write_shared(combined, inputs.grad_scale)
         gradients.release()
+        return None
 
     def _backward_features(self, combined: Tensor, inputs: StepInputs) -> None:
         """One pass from the features through the trunk."""

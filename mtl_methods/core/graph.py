@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 __all__ = ["reachable_leaves"]
 
@@ -25,24 +26,18 @@ def reachable_leaves(
     Returns:
         For each loss its leaves, each once, in a deterministic order.
     """
-    below: dict[Any, int] = {_node_of(tensor): 0 for tensor in stop_at if tensor.requires_grad}
+    below: dict[Any, int] = {
+        get_gradient_edge(tensor).node: 0 for tensor in stop_at if tensor.requires_grad
+    }
     leaves: list[Tensor] = []
     found: list[tuple[Tensor, ...]] = []
     for loss in losses:
         if not loss.requires_grad:
             found.append(())
             continue
-        bits = _mark(_node_of(loss), below, leaves)
+        bits = _mark(get_gradient_edge(loss).node, below, leaves)
         found.append(tuple(leaf for i, leaf in enumerate(leaves) if bits >> i & 1))
     return found
-
-
-def _node_of(tensor: Tensor) -> Any:
-    if tensor.grad_fn is not None:
-        return tensor.grad_fn
-    view = tensor.expand_as(tensor).grad_fn  # a leaf's own node is reached through any child
-    assert view is not None
-    return view.next_functions[0][0]
 
 
 def _mark(root: Any, below: dict[Any, int], leaves: list[Tensor]) -> int:

@@ -210,14 +210,16 @@ def _tensors(method: Method, what: str, given: Iterable[Tensor]) -> tuple[Tensor
 
 def _leaves(method: Method, what: str, given: Iterable[Tensor]) -> tuple[Tensor, ...]:
     """The parameters among ``shared`` or ``heads`` that require a gradient."""
-    leaves = tuple(p for p in _tensors(method, what, given) if p.requires_grad)
-    for leaf in leaves:
-        if not leaf.is_leaf:
+    leaves = []
+    for tensor in _tensors(method, what, given):
+        if not tensor.is_leaf:
             raise TaskError(
                 f"{method.name}: {what} must hold leaves of the graph (parameters), got the "
-                f"result of an operation, of shape {tuple(leaf.shape)}"
+                f"result of an operation, of shape {tuple(tensor.shape)}"
             )
-    return leaves
+        if tensor.requires_grad:
+            leaves.append(tensor)
+    return tuple(leaves)
 
 
 def _features(method: Method, given: Tensor | Iterable[Tensor]) -> tuple[Tensor, ...]:

@@ -151,20 +151,15 @@ def symmetric_sum(blocks: Sequence[Block], size: int) -> NDArray[np.float64]:
     Returns:
         Shape (K, K), float64; read in one transfer where all are on one device.
     """
-    tensors = [entries for _, _, entries in blocks]
-    if not all(tensor.is_cpu for tensor in tensors) and len({t.device for t in tensors}) > 1:
-        tensors = [tensor.to("cpu") for tensor in tensors]
-    if not any(tensor.dim() for tensor in tensors):
-        if tensors[0].is_cpu:
-            numbers = [tensor.item() for tensor in tensors]
-        else:
-            numbers = torch.stack(tensors).tolist()
+    if all(entries.is_cpu and not entries.dim() for _, _, entries in blocks):
         sums = [[0.0] * size for _ in range(size)]
-        for (row, column, _), number in zip(blocks, numbers, strict=True):
-            sums[row][column] += number
-            if row != column:
-                sums[column][row] += number
+        for row, column, entry in blocks:
+            sums[row][column] += entry.item()
+            sums[column][row] = sums[row][column]
         return np.array(sums)
+    tensors = [entries for _, _, entries in blocks]
+    if len({tensor.device for tensor in tensors}) > 1:
+        tensors = [tensor.to("cpu") for tensor in tensors]
     lower: NDArray[np.float64] = np.zeros((size, size))
     together = torch.cat([tensor.reshape(-1) for tensor in tensors])
     flat, start = together.to("cpu", torch.float64).numpy(), 0

@@ -13,7 +13,7 @@ from torch import Tensor
 from mtl_methods.core.graph import reachable_leaves
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, lower_product, mirrored
-from mtl_methods.core.writing import accumulate, filled_like, without_autocast
+from mtl_methods.core.writing import accumulate, calculating, filled_like
 from mtl_methods.errors import TaskError
 from mtl_methods.exact_gram import check_apart, feature_gradients, fill_rows
 
@@ -195,7 +195,7 @@ class TaskGradients:
 
     def combine(self, weights: NDArray[np.float64]) -> Tensor:
         """``weights @ rows``, shape (m,)."""
-        with torch.no_grad(), without_autocast(self.rows.device.type):
+        with calculating(self.rows.device.type):
             vector = torch.as_tensor(weights, dtype=self.rows.dtype, device=self.rows.device)
             return vector @ self.rows
 
@@ -290,7 +290,7 @@ def gram_matrix(matrix: Tensor) -> NDArray[np.float64]:
         ``matrix @ matrix.T``, shape (K, K), symmetric, float64 on the CPU. Products are taken in
         the type of the matrix and, where that under- or overflows, in float64.
     """
-    with torch.no_grad(), without_autocast(matrix.device.type):
+    with calculating(matrix.device.type):
         gram: NDArray[np.float64] = lower_product(matrix).to("cpu", torch.float64).numpy()
         if matrix.dtype != torch.float64 and not has_kept_digits(gram):
             gram = lower_product(matrix.to(torch.float64)).cpu().numpy()

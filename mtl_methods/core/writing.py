@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ __all__ = [
     "accumulate_weighted",
     "backward_two_ways",
     "backward_weighted",
+    "calculating",
     "device_of",
     "filled_like",
     "give",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 _CPU = torch.device("cpu")
+_NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 def device_of(tensor: Tensor) -> torch.device:
@@ -35,7 +37,20 @@ def without_autocast(device: str) -> AbstractContextManager[object]:
     """A context in which autocast is off on a device type; free of cost where it is off already."""
     if torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
-    return nullcontext()
+    return _NOTHING
+
+
+def calculating(device: str) -> AbstractContextManager[object]:
+    """A context for plain numbers: no graph, no autocast; free of cost where both is so already."""
+    if torch.is_grad_enabled():
+        return _calculating(device)
+    return without_autocast(device)
+
+
+@contextmanager
+def _calculating(device: str) -> Iterator[None]:
+    with torch.no_grad(), without_autocast(device):
+        yield
 
 
 def accumulate(
@@ -108,6 +123,11 @@ def accumulate_weighted(
         gradients: One gradient each as autograd returned it, ``None`` for none.
         factors: One number each.
     """
+    if all(factor == 1.0 for factor in factors):
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                give(parameter, gradient.detach().clone())
+        return
     kept = [
         (parameter, gradient, factor)
         for parameter, gradient, factor in zip(parameters, gradients, factors, strict=True)
@@ -115,12 +135,8 @@ def accumulate_weighted(
     ]
     if not kept:
         return
-    values: Sequence[Tensor]
-    if all(factor == 1.0 for _, _, factor in kept):
-        values = [gradient.detach().clone() for _, gradient, _ in kept]
-    else:
-        with torch.no_grad():
-            values = torch._foreach_mul([g for _, g, _ in kept], [f for _, _, f in kept])
+    with torch.no_grad():
+        values = torch._foreach_mul([g for _, g, _ in kept], [f for _, _, f in kept])
     for (parameter, _, _), value in zip(kept, values, strict=True):
         give(parameter, value)
 

@@ -17,7 +17,7 @@ from torch.autograd.graph import GradientEdge
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
 from mtl_methods.core.products import has_kept_digits, symmetric_sum
-from mtl_methods.core.writing import device_of, filled_like, give, without_autocast
+from mtl_methods.core.writing import filled_like, give
 from mtl_methods.errors import ConfigurationError
 from mtl_methods.exact_gram.factors import Factor
 from mtl_methods.exact_gram.layout import Layout, lay_out
@@ -43,7 +43,8 @@ class FactoredGradients:
     """K task gradients on the shared parameters, without the (K, m) matrix of them.
 
     Like the matrix of :class:`~mtl_methods.core.task_gradients.TaskGradients` the Gram matrix is
-    that of the unscaled losses; what is written keeps the loss scale.
+    that of the unscaled losses; what is written keeps the loss scale. To be made and used under
+    ``torch.no_grad()``, and outside of autocast once it is made.
 
     Attributes:
         plan: How they are kept.
@@ -73,9 +74,8 @@ class FactoredGradients:
         for factor in recipe.factors:
             saved = [readings[node].saved for node in factor.nodes]  # type: ignore[union-attr]
             self._factors.append(factor.kind(factor, saved, self._tasks, workspace))
-        parameter = recipe.factors[0].parameter
-        self._device = device_of(parameter)
-        self.rows = _no_columns(self._tasks, self._factors[0].dtype, self._device)
+        first = self._factors[0]
+        self.rows = _no_columns(self._tasks, first.dtype, first.parameter.device)
         self.heads: list[HeadGradient] = []
         if recipe.plan.tasks_at_once == 1:
             self._one_by_one(losses, private_leaves(nodes, layout))
@@ -86,23 +86,21 @@ class FactoredGradients:
 
     def gram(self) -> NDArray[np.float64]:
         """The Gram matrix, shape (K, K), symmetric, float64 on the CPU."""
-        with torch.no_grad(), without_autocast(self._device.type):
-            gram = self._gram(wide=False)
-            if not has_kept_digits(gram):
-                gram = self._gram(wide=True)
-                # What is summed up to a gradient may cancel: rounding leaves a square below zero.
-                vanished = gram.diagonal() < 0.0
-                gram[vanished] = 0.0
-                gram[:, vanished] = 0.0
+        gram = self._gram(wide=False)
+        if not has_kept_digits(gram):
+            gram = self._gram(wide=True)
+            # What is summed up to a gradient may cancel: rounding leaves a square below zero.
+            vanished = gram.diagonal() < 0.0
+            gram[vanished] = 0.0
+            gram[:, vanished] = 0.0
         return gram
 
     def write_weighted(self, weights: NDArray[np.float64]) -> None:
         """Adds ``scale * sum_k weights[k] g_k`` to ``.grad`` of the shared parameters."""
-        with torch.no_grad(), without_autocast(self._device.type):
-            numbers = weights.tolist()
-            for factor in self._factors:
-                for parameter, gradient in factor.combine(numbers):
-                    give(parameter, gradient)
+        numbers = weights.tolist()
+        for factor in self._factors:
+            for parameter, gradient in factor.combine(numbers):
+                give(parameter, gradient)
 
     def write_heads(self, factors: Sequence[float]) -> None:
         """Adds ``scale * factors[k]`` times task k's gradient to ``.grad`` of its heads, once."""
@@ -117,7 +115,7 @@ class FactoredGradients:
     def _one_by_one(self, losses: Sequence[Tensor], leaves: Sequence[Sequence[Tensor]]) -> None:
         """Sends each task down through its head and the trunk, and keeps what factors need."""
         last = max((k for k, loss in enumerate(losses) if loss.requires_grad), default=0)
-        with Readings(self._targets) as readings, torch.no_grad():
+        with Readings(self._targets) as readings:
             for k, (loss, own) in enumerate(zip(losses, leaves, strict=True)):
                 head = self._send_down(k, loss, own, readings, is_last=k == last)
                 self.heads.append(head)
@@ -134,8 +132,10 @@ class FactoredGradients:
         is_last: bool,
     ) -> HeadGradient:
         count = len(self._targets)
-        found: Sequence[Tensor | None] = [None] * (count + len(leaves))
-        if loss.requires_grad:
+        found: Sequence[Tensor | None]
+        if not loss.requires_grad:
+            found = [None] * (count + len(leaves))
+        else:
             found = torch.autograd.grad(
                 loss,
                 [*self._targets, *leaves],
@@ -143,11 +143,10 @@ class FactoredGradients:
                 retain_graph=not is_last,
                 allow_unused=True,
             )
+        read = readings.put_into(found[:count], 1, batched=False)
         gradients = [
-            _zeros(target) if gradient is None else _plain(gradient)
-            for target, gradient in zip(
-                self._targets, readings.put_into(found[:count], 1, batched=False), strict=True
-            )
+            _zeros(self._targets[place]) if gradient is None else _plain(gradient)
+            for place, gradient in enumerate(read)
         ]
         for factor in self._factors:
             factor.collect_one(task, [gradients[place] for place in factor.places])
@@ -163,7 +162,7 @@ class FactoredGradients:
         outputs = [edges[i] for i in arriving]
         first, end = 0, self._tasks if arriving else 0
         failure: RuntimeError | None = None
-        with Readings(self._targets) as readings, torch.no_grad():
+        with Readings(self._targets) as readings:
             while first < end:
                 count = min(step, end - first)
                 together = step > 1

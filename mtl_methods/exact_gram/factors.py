@@ -151,22 +151,22 @@ class MatrixFactor(Factor):
     ) -> None:
         super().__init__(recipe, saved, tasks, workspace)
         self.bias = recipe.bias
-        # of further uses, until all are joined along their rows
-        self._further = [self._keep(part) for part in range(1, len(self.uses))]
+        # of each use, until all are joined along their rows
+        self._parts = [self._kept, *[self._keep(part) for part in range(1, len(self.uses))]]
 
     def collect(self, first: int, gradients: Sequence[Tensor]) -> None:
         """Keeps Δ as (c, R, out) or (c, groups, R, out)."""
-        for kept, use, delta in zip(self._all(), self.uses, gradients, strict=True):
+        for kept, use, delta in zip(self._parts, self.uses, gradients, strict=True):
             kept.put(first, use.of_tasks(delta))
 
     def collect_one(self, task: int, gradients: Sequence[Tensor]) -> None:
         """Keeps Δ as (R, out) or (groups, R, out)."""
-        for kept, use, delta in zip(self._all(), self.uses, gradients, strict=True):
+        for kept, use, delta in zip(self._parts, self.uses, gradients, strict=True):
             kept.put_one(task, use.of_one(delta))
 
     def make_own(self) -> None:
         """Of all uses."""
-        for kept in self._all():
+        for kept in self._parts:
             kept.make_own()
 
     def products(self, wide: bool = False) -> list[Block]:
@@ -178,10 +178,11 @@ class MatrixFactor(Factor):
         similarity = inputs @ inputs.mT
         if self.bias is not None:
             similarity += 1.0
-        memory = self._workspace.scratch_like
-        return self._kept.products(
-            lambda rows: torch.matmul(similarity, rows, out=memory(rows)), wide=wide
-        )
+
+        def turned(rows: Tensor) -> Tensor:
+            return torch.matmul(similarity, rows, out=self._workspace.scratch_like(rows))
+
+        return self._kept.products(turned, wide=wide)
 
     def combine(self, weights: Sequence[float]) -> list[tuple[Tensor, Tensor]]:
         """One product of the weighted sum of Δ with A."""
@@ -198,9 +199,6 @@ class MatrixFactor(Factor):
         combined.append((self.parameter, self.uses[0].folded(product)))
         return combined
 
-    def _all(self) -> list[Kept]:
-        return [self._kept, *self._further]
-
     def _inputs(self) -> Tensor:
         parts = [use.inputs(saved) for use, saved in zip(self.uses, self._saved, strict=True)]
         inputs = parts[0] if len(parts) == 1 else torch.cat(parts, -2)
@@ -208,8 +206,9 @@ class MatrixFactor(Factor):
 
     def _join(self) -> None:
         """Joins what was kept of several uses along rows, once."""
-        if self._further:
-            self._kept, self._further = self._kept.beside(self._further), []
+        if len(self._parts) > 1:
+            self._kept = self._kept.beside(self._parts[1:])
+            self._parts = [self._kept]
 
 
 class RowFactor(_Rows):

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from mtl_methods.core.head_gradient import HeadGradient, write_heads
-from mtl_methods.core.writing import give, without_autocast
+from mtl_methods.core.writing import calculating, give
 from mtl_methods.exact_gram.layer import is_readable
 from mtl_methods.exact_gram.listing import Node
 from mtl_methods.exact_gram.trunk import Trunk
@@ -133,7 +133,7 @@ class LinearHeads:
             end = start + len(leaves)
             self._heads.append(HeadGradient(leaves, tuple(found[start:end])))
             start = end
-        with torch.no_grad(), without_autocast(memory.device.type):
+        with calculating(memory.device.type):
             self._fill(found[: len(edges)], memory)
         return any(delta is not None for delta in found[: len(edges)])
 
@@ -164,7 +164,7 @@ class LinearHeads:
             factors: K numbers; ``None`` for 1.
         """
         device = self._layers[0].matrix.device.type
-        with torch.no_grad(), without_autocast(device):
+        with calculating(device):
             for group, outputs in zip(self._groups, self._outputs, strict=True):
                 self._write_group([self._layers[place] for place in group], outputs, factors)
         numbers = [1.0] * len(self._heads) if factors is None else factors

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 __all__ = ["DEAD_END", "HEAD", "NO_CHILD", "OTHER", "STOP", "Node", "Structure", "list_graph"]
 
@@ -113,8 +114,7 @@ def list_graph(
 
 def _source(tensor: Tensor) -> tuple[Node, int]:
     """The node that made a tensor, and which of its outputs that is."""
-    if tensor.grad_fn is not None:
-        return tensor.grad_fn, tensor.output_nr
-    view = tensor.expand_as(tensor).grad_fn  # a leaf's own node is reached through any child
-    assert view is not None
-    return view.next_functions[0][0], 0
+    node: Node = tensor.grad_fn
+    if node is None:  # a leaf
+        return get_gradient_edge(tensor).node, 0
+    return node, tensor.output_nr

@@ -52,16 +52,16 @@ class Readings:
             count: Number of tasks of the pass.
             batched: Whether they travelled as one batch, which is dimension 0 of the readings.
         """
-        read, self._read = self._read, {}
         gradients = list(found)
+        level = 0
         if batched:
             level = torch._C._vmapmode_increment_nesting()  # that of the batch, outside any other
             torch._C._vmapmode_decrement_nesting()
-            for place, tensor in read.items():
-                gradients[place] = torch._remove_batch_dim(tensor, level, count, 0)
-        else:
-            for place, tensor in read.items():
-                gradients[place] = tensor
+        for place, tensor in self._read.items():
+            gradients[place] = (
+                torch._remove_batch_dim(tensor, level, count, 0) if batched else tensor
+            )
+        self._read.clear()
         return gradients
 
     def _reader(self, places: list[tuple[int, int]]) -> Callable[[tuple[Tensor | None, ...]], None]:

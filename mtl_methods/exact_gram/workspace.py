@@ -40,7 +40,7 @@ class Workspace:
         return buffer
 
     def gift(
-        self, key: Hashable, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+        self, key: Hashable, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
     ) -> Tensor:
         """Memory with any content to be given away.
 
@@ -48,15 +48,12 @@ class Workspace:
         gradient that was cleared: the operating system would hand out fresh memory page by page.
         """
         if device.type != "cpu":
-            return torch.empty(tuple(shape), dtype=dtype, device=device)
+            return torch.empty(shape, dtype=dtype, device=device)
         known = self._gifts.get(key)
-        if (
-            known is None
-            or known.shape != torch.Size(shape)
-            or known.dtype != dtype
-            or not is_sole_owner(known)
-        ):
-            known = self._gifts[key] = torch.empty(tuple(shape), dtype=dtype, device=device)
+        if known is not None and (known.shape != shape or known.dtype != dtype):
+            known = None
+        if known is None or not is_sole_owner(known):
+            known = self._gifts[key] = torch.empty(shape, dtype=dtype, device=device)
         return known.detach()  # another tensor, so that whoever holds it counts as another owner
 
     def scratch_like(self, tensor: Tensor) -> Tensor:
