@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["checked_inputs", "loss_numbers"]
 
-_FEW = 4
 _FURTHER = ("closure", "named_parameters", "lr", "extra_losses")
 
 
@@ -67,8 +66,8 @@ def checked_inputs(
     terms = tuple(losses.values())
     if not tasks:
         raise TaskError(f"{method.name}: the batch has no losses; skip such a batch")
-    # Many losses are read as one vector, a few only for the methods that differentiate it anyway.
-    one_vector = method.family == "loss" or len(terms) > _FEW
+    # What is to be differentiated as one vector is read as one.
+    one_vector = method.family == "loss" or Need.FEATURES in method.needs
     joined = joined_losses(terms) if one_vector else None
     numbers = loss_numbers(method.name, tasks, terms, joined)
     if not any(loss.requires_grad for loss in terms):
@@ -249,8 +248,6 @@ def loss_numbers(
         TaskError: If one is no real scalar tensor.
         NonFiniteLossError: If one is NaN or infinite.
     """
-    if joined is None and len(terms) > _FEW:
-        joined = joined_losses(terms)
     if joined is None:
         _check_scalars(name, tasks, terms)
         if not all(loss.is_cpu for loss in terms):
