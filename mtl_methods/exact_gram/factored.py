@@ -24,7 +24,7 @@ from mtl_methods.exact_gram.layout import Layout, lay_out
 from mtl_methods.exact_gram.listing import Node, list_graph
 from mtl_methods.exact_gram.plan import GramPlan
 from mtl_methods.exact_gram.readings import Readings
-from mtl_methods.exact_gram.recipe import NodeReadings, Recipe, Recipes, read_nodes
+from mtl_methods.exact_gram.recipe import Recipe, Recipes, read_nodes
 from mtl_methods.exact_gram.seeds import Seeds, head_pass
 from mtl_methods.exact_gram.trunk import private_leaves, trunk_of
 from mtl_methods.exact_gram.workspace import Workspace
@@ -58,23 +58,18 @@ class FactoredGradients:
         nodes: Sequence[Node],
         layout: Layout,
         recipe: Recipe,
-        readings: NodeReadings,
-        workspace: Workspace,
+        factors: Sequence[Factor],
         scale: float,
     ) -> None:
         self.plan = recipe.plan
         self._scale = scale
-        workspace.reset()
         self._tasks = len(losses)
         self._targets: list[Any] = [
             GradientEdge(nodes[target], 0) if isinstance(target, int) else target
             for target in recipe.targets
         ]
-        self._factors: list[Factor] = []
-        for factor in recipe.factors:
-            saved = [readings[node].saved for node in factor.nodes]  # type: ignore[union-attr]
-            self._factors.append(factor.kind(factor, saved, self._tasks, workspace))
-        first = self._factors[0]
+        self._factors = factors
+        first = factors[0]
         self.rows = _no_columns(self._tasks, first.dtype, first.parameter.device)
         self.heads: list[HeadGradient] = []
         if recipe.plan.tasks_at_once == 1:
@@ -254,9 +249,9 @@ def factored_gradients(
 ) -> FactoredGradients | PlainGradients:
     """Task gradients in factored form where that pays.
 
-    Hooks on tensors of the trunk act as on the plain path. Where several tasks travel together
-    (``plan.tasks_at_once``) they see these as one batched tensor, as under ``torch.vmap``: what a
-    hook, or ``retain_grad()``, stores of it is of no use afterwards.
+    Hooks on tensors of the trunk act as on the plain path; those on its nodes may not be seen. Where
+    several tasks travel together (``plan.tasks_at_once``) hooks see these as one batched tensor, as
+    under ``torch.vmap``: what a hook, or ``retain_grad()``, stores of it is of no use afterwards.
 
     Args:
         losses: K scalar losses with their graphs.
@@ -286,5 +281,6 @@ def factored_gradients(
     recipe = known.recipe(layout, readings, parameters, len(losses), forced=forced)
     if recipe.plan.path == "plain":
         return PlainGradients(recipe.plan)
-    space = workspace or Workspace()
-    return FactoredGradients(losses, nodes, layout, recipe, readings, space, scale)
+    factors = recipe.begin(readings, len(losses), workspace or Workspace())
+    del readings  # saving hooks may have made copies: most are not needed
+    return FactoredGradients(losses, nodes, layout, recipe, factors, scale)

@@ -33,7 +33,8 @@ class FactorRecipe:
     Attributes:
         kind: The class that keeps it.
         parameter: The parameter.
-        uses: Its uses, all of one kind, if it goes the exact way; else none.
+        uses: Its uses as they are computed with, all of one kind, if it goes the exact way; else
+            none.
         nodes: The positions of their nodes.
         places: The places of what is kept among what tasks are differentiated by: Δ of each use,
             or the parameter's gradient.
@@ -49,7 +50,12 @@ class FactorRecipe:
 
 
 class Factor(ABC):
-    """K task gradients of one parameter in a form from which they need not be written out."""
+    """K task gradients of one parameter in a form from which they need not be written out.
+
+    Attributes:
+        parameter, uses, places: See :class:`FactorRecipe`.
+        dtype: The type in which they are kept.
+    """
 
     def __init__(
         self, recipe: FactorRecipe, saved: Sequence[Saved], tasks: int, workspace: Workspace
@@ -130,7 +136,7 @@ class GradientFactor(_Rows):
         """Turns Δ into gradients at once."""
         if self._prepared is None:
             pairs = zip(self.uses, self._saved, strict=True)
-            self._prepared = [use.prepare(saved) for use, saved in pairs]
+            self._prepared = [use.prepare(saved, self.dtype) for use, saved in pairs]
         own = [
             use.gradient(prepared, _real(delta, self.dtype))
             for use, prepared, delta in zip(self.uses, self._prepared, gradients, strict=True)

@@ -77,6 +77,10 @@ class LayerUse(ABC):
     elements: int
 
 
+def _as_saved(saved: Saved, _: torch.dtype) -> Saved:
+    return saved
+
+
 @dataclass(eq=False, slots=True)
 class GradientUse(LayerUse):
     """A use whose parameter gradient is small and cheap: biases, scales of norms.
@@ -84,12 +88,12 @@ class GradientUse(LayerUse):
     Attributes:
         gradient: From what was prepared and Δ of c tasks, shape (c, ...), to the gradients, shape
             (c, *parameter.shape).
-        prepare: From what the node saved to what is needed for all tasks.
+        prepare: From what the node saved, and the type of Δ, to what is needed for all tasks.
     """
 
     kind: ClassVar[str] = "gradient"
     gradient: Callable[[Any, Tensor], Tensor]
-    prepare: Callable[[Saved], Any] = tuple
+    prepare: Callable[[Saved, torch.dtype], Any] = _as_saved
 
 
 @dataclass(eq=False, slots=True)
@@ -187,11 +191,14 @@ def has_many_rows(uses: Iterable[LayerUse]) -> bool:
 def as_gradient_use(use: MatrixUse) -> GradientUse:
     """The gradients of a matrix written out: right for many rows."""
 
+    def prepare(saved: Saved, dtype: torch.dtype) -> Tensor:
+        return use.inputs(saved).to(dtype)
+
     def gradient(inputs: Tensor, delta: Tensor) -> Tensor:
-        products = use.of_tasks(delta).transpose(-2, -1) @ inputs.to(delta.dtype)
+        products = use.of_tasks(delta).transpose(-2, -1) @ inputs
         return torch.stack([use.folded(product) for product in products])
 
-    return GradientUse(use.rule, use.elements, gradient, use.inputs)
+    return GradientUse(use.rule, use.elements, gradient, prepare)
 
 
 class _Broadcast:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from mtl_methods.exact_gram.choice import KnownParameter, PlacedUse, choose
-from mtl_methods.exact_gram.factors import FactorRecipe, factor_recipe
+from mtl_methods.exact_gram.factors import Factor, FactorRecipe, factor_recipe
 from mtl_methods.exact_gram.layer import Entrance, Reading
 from mtl_methods.exact_gram.layout import Layout
 from mtl_methods.exact_gram.listing import Node
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
 from mtl_methods.exact_gram.rules import RULES
+from mtl_methods.exact_gram.workspace import Workspace
 
 __all__ = ["NodeReadings", "Recipe", "Recipes", "read_nodes"]
 
-_REMEMBERED = 32  # recipes: a model, its last batch, batches that lack a task
+_REMEMBERED = 128  # recipes: batch sizes, lengths of sequences, batches that lack a task
 
 # Graph nodes that torch batches over tasks without a loop or a copy of the saved tensors.
 _BATCHED = frozenset(
@@ -80,12 +82,33 @@ class Recipe:
     targets: tuple[Tensor | int, ...]
     factors: tuple[FactorRecipe, ...]
 
+    def begin(self, readings: NodeReadings, tasks: int, workspace: Workspace) -> list[Factor]:
+        """The factors of a step.
+
+        Args:
+            readings: What rules read from its graph; what no factor needs is not held.
+            tasks: Number of tasks K.
+            workspace: Memory of earlier steps to use again.
+        """
+        workspace.reset()
+        factors = []
+        for factor in self.factors:
+            found = [readings[node] for node in factor.nodes]
+            saved = [reading.saved for reading in found if reading is not None]
+            factors.append(factor.kind(factor, saved, tasks, workspace))
+        return factors
+
 
 class Recipes:
-    """Recipes by what they depend on. A copy begins with none: it serves another model."""
+    """Recipes of one set of parameters by what else they depend on.
+
+    Another set, as of another model, takes the place of the one before, which is let go of. A deep
+    copy begins with none.
+    """
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Recipe] = {}
+        self._parameters: tuple[Tensor, ...] = ()
 
     def __reduce__(self) -> tuple[type[Recipes], tuple[()]]:
         return Recipes, ()
@@ -108,17 +131,20 @@ class Recipes:
             tasks: Number of tasks K.
             forced: Whether every parameter that rules cover goes the exact way.
         """
+        same = len(parameters) == len(self._parameters)
+        if not (same and all(map(operator.is_, parameters, self._parameters))):
+            self._known.clear()
+            self._parameters = tuple(parameters)
         key = (
             layout,
             forced,
             tuple([None if found is None else found.facts for found in readings.values()]),
-            tuple([(id(parameter), parameter.shape) for parameter in parameters]),
+            tuple([parameter.shape for parameter in parameters]),
         )
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            # It holds the parameters, so that their ids are not given to others.
+                del self._known[next(iter(self._known))]
             known = self._known[key] = _make(layout, readings, parameters, tasks, forced)
         return known
 

@@ -21,12 +21,14 @@ class Workspace:
         self._free: dict[Hashable, Tensor] = {}
         self._taken: dict[Hashable, Tensor] = {}
         self._gifts: dict[Hashable, Tensor] = {}
+        self._given: dict[Hashable, Tensor] = {}
         self._scratch: dict[tuple[torch.dtype, torch.device], Tensor] = {}
         self._views: dict[tuple[torch.Size, torch.dtype, torch.device], Tensor] = {}
 
     def reset(self) -> None:
-        """Begins a step: buffers of the last one are free, older ones are dropped."""
+        """Begins a step: memory of the last one is free, older one is dropped."""
         self._free, self._taken = self._taken, {}
+        self._gifts, self._given = self._given, {}
 
     def take(
         self, key: Hashable, shape: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -49,11 +51,12 @@ class Workspace:
         """
         if device.type != "cpu":
             return torch.empty(shape, dtype=dtype, device=device)
-        known = self._gifts.get(key)
+        known = self._gifts.pop(key, None)
         if known is not None and (known.shape != shape or known.dtype != dtype):
             known = None
         if known is None or not is_sole_owner(known):
-            known = self._gifts[key] = torch.empty(shape, dtype=dtype, device=device)
+            known = torch.empty(shape, dtype=dtype, device=device)
+        self._given[key] = known
         return known.detach()  # another tensor, so that whoever holds it counts as another owner
 
     def scratch_like(self, tensor: Tensor) -> Tensor:

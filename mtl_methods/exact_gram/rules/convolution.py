@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -56,15 +57,21 @@ def _read(node: Node) -> Reading | None:
     inputs, weight = node._saved_input, node._saved_weight
     if node._saved_transposed or inputs is None or weight is None or not is_readable(inputs):
         return None
+    axes = weight.dim() - 2
     facts = _Facts(
         inputs.shape,
         weight.shape,
-        tuple(node._saved_stride),
-        tuple(node._saved_padding),
-        tuple(node._saved_dilation),
+        _for_each(axes, node._saved_stride),
+        _for_each(axes, node._saved_padding),
+        _for_each(axes, node._saved_dilation),
         int(node._saved_groups),
     )
     return Reading(facts, (inputs.detach(),))
+
+
+def _for_each(axes: int, sizes: Sequence[int]) -> _Sizes:
+    """A number for each axis; one alone is for all (``padding="valid"``)."""
+    return tuple(sizes) if len(sizes) == axes else axes * tuple(sizes)
 
 
 def _use(facts: _Facts, entrance: Entrance) -> LayerUse | None:

@@ -29,10 +29,10 @@ _BIAS, _ADDMM_WEIGHT, _MM_WEIGHT = 0, 2, 1
 
 
 class _Facts(NamedTuple):
-    """Rows and width of A, the width 0 where A was not saved: the weight is frozen."""
+    """Rows and width of A; no width where A is sparse, or not saved, as the weight is frozen."""
 
     rows: int
-    width: int
+    width: int | None = None
 
 
 def _read_addmm(node: Node) -> Reading | None:
@@ -41,7 +41,7 @@ def _read_addmm(node: Node) -> Reading | None:
     inputs = node._saved_mat1
     if inputs is None:
         sizes = getattr(node, "_saved_mat1_sym_sizes", None)
-        return Reading(_Facts(int(sizes[0]), 0), ()) if sizes else None
+        return Reading(_Facts(int(sizes[0])), ()) if sizes else None
     return _read(inputs)
 
 
@@ -50,11 +50,11 @@ def _read_mm(node: Node) -> Reading | None:
     return None if inputs is None else _read(inputs)
 
 
-def _read(inputs: Tensor) -> Reading | None:
+def _read(inputs: Tensor) -> Reading:
+    rows, width = inputs.shape
     if not is_readable(inputs):
-        return None
-    inputs = inputs.detach()
-    return Reading(_Facts(*inputs.shape), (inputs,))
+        return Reading(_Facts(rows), ())
+    return Reading(_Facts(rows, width), (inputs.detach(),))
 
 
 def _use_addmm(facts: _Facts, entrance: Entrance) -> LayerUse | None:
@@ -72,7 +72,7 @@ def _use_mm(facts: _Facts, entrance: Entrance) -> LayerUse | None:
 
 
 def _product(facts: _Facts, entrance: Entrance) -> LayerUse | None:
-    if not facts.width or len(entrance.shape) != 2:
+    if facts.width is None or len(entrance.shape) != 2:
         return None
     out = entrance.shape[0 if entrance.transposed else 1]
     return MatrixUse(

@@ -97,14 +97,28 @@ def test_gradients_that_stay_are_added_to():
 def test_memory_of_another_kind_is_another(change):
     workspace = Workspace()
     kind = {"key": 0, "shape": (3, 4), "dtype": torch.float32, "device": torch.device("cpu")}
-    first = workspace.gift(**kind).data_ptr()
+    held = workspace.gift(**kind)
+    first = held.data_ptr()
+    del held
+    workspace.reset()
     assert workspace.gift(**kind).data_ptr() == first
+    workspace.reset()
     kind |= change
     other = workspace.gift(**kind)
     assert other.shape == kind["shape"]
     assert other.dtype == kind["dtype"]
     if "key" in change:
         assert other.data_ptr() != first
+
+
+def test_memory_that_a_step_did_not_ask_for_is_dropped():
+    """As that of a model that is no more."""
+    workspace = Workspace()
+    device = torch.device("cpu")
+    for key in range(5):
+        workspace.reset()
+        workspace.gift(key, (3, 4), torch.float32, device)
+    assert len(workspace._gifts) + len(workspace._given) == 2
 
 
 def test_scratch_memory_is_handed_out_again():

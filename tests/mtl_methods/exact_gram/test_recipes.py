@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtl_methods import make_method
 
@@ -39,13 +43,32 @@ def _grouped():
     )
 
 
-def _addmm():
+def _addmm(**factors):
     bias, weight = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(6, 8) / 3)
     inputs = torch.randn(3, 8)
     return Pair(
         [bias, weight],
         lambda: torch.addmm(bias, inputs, weight.t()),
-        lambda: torch.addmm(bias, inputs, weight.t(), beta=0.5, alpha=2.0),
+        lambda: torch.addmm(bias, inputs, weight.t(), **factors),
+    )
+
+
+def _sum():
+    bias, inputs = nn.Parameter(torch.randn(8)), torch.randn(3, 8)
+    return Pair(
+        [bias],
+        lambda: torch.add(inputs, bias).tanh(),
+        lambda: torch.add(inputs, bias, alpha=3.0).tanh(),
+    )
+
+
+def _sparse():
+    bias, weight = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(8, 6) / 3)
+    inputs = torch.randn(3, 8)
+    return Pair(
+        [bias, weight],
+        lambda: torch.addmm(bias, inputs, weight),
+        lambda: torch.addmm(bias, inputs.to_sparse(), weight),
     )
 
 
@@ -62,6 +85,16 @@ def _batch_norm():
     return Pair(
         norm.parameters(), lambda: norm.train()(inputs).tanh(), lambda: norm.eval()(inputs).tanh()
     )
+
+
+def _epsilon():
+    norm, inputs = nn.BatchNorm1d(8).eval(), torch.randn(5, 8)
+
+    def way(epsilon):
+        norm.eps = epsilon
+        return norm(inputs).tanh()
+
+    return Pair(norm.parameters(), lambda: way(1e-5), lambda: way(0.5))
 
 
 def _group_norm():
@@ -94,6 +127,15 @@ def _embedding():
     )
 
 
+def _frequencies():
+    table, words = nn.Parameter(torch.randn(6, 5)), torch.tensor([[0, 2, 2], [1, 5, 0]])
+    return Pair(
+        [table],
+        lambda: functional.embedding(words, table),
+        lambda: functional.embedding(words, table, scale_grad_by_freq=True),
+    )
+
+
 def _broadcast():
     scale = nn.Parameter(torch.randn(8))
     low, high = torch.randn(3, 8), torch.randn(3, 4, 8)
@@ -117,17 +159,27 @@ PAIRS = {
     "stride": lambda: _convolutions(stride=2),
     "padding": lambda: _convolutions(padding=1),
     "dilation": lambda: _convolutions(dilation=2),
+    "one stride for both axes": lambda: _convolutions(stride=(2,)),
+    "one padding for both axes": lambda: _convolutions(padding=(1,)),
+    "no padding, in a word": lambda: _convolutions(padding="valid"),
     "groups": _grouped,
-    "alpha and beta": _addmm,
+    "alpha": lambda: _addmm(alpha=2.0),
+    "beta": lambda: _addmm(beta=0.5),
+    "alpha of a sum": _sum,
+    "sparse inputs": _sparse,
     "transposed": _transposed,
     "batch norm, training and evaluation": _batch_norm,
+    "epsilon": _epsilon,
     "group norm": _group_norm,
     "layer norm": _layer_norm,
     "padding index": _embedding,
+    "frequencies": _frequencies,
     "broadcast": _broadcast,
     "other parameters": _other_model,
     "rows": _rows,
 }
+
+WITHOUT_A_RULE = ("alpha", "beta", "alpha of a sum", "frequencies")  # the second way
 
 
 def losses_of(features):
@@ -166,7 +218,7 @@ def test_what_rules_read_is_part_of_a_recipe(what):
     pair = PAIRS[what]()
     methods = two_methods()
     for step in (0, 1, 0, 1):
-        path = "plain" if what == "alpha and beta" and step else "exact"
+        path = "plain" if step and what in WITHOUT_A_RULE else "exact"
         assert_alike(methods, pair.shared, pair.ways[step], path)
 
 
@@ -215,6 +267,87 @@ def test_recipes_are_few():
     torch.manual_seed(0)
     layer = nn.Linear(8, 8)
     method = make_method("fairgrad", gram_path="exact")
-    for rows in range(1, 80):
+    for rows in range(1, 200):
         method.backward(losses_of(layer(torch.ones(rows, 8))), layer.parameters())
-        assert len(method._recipes._known) <= 32
+        assert len(method._recipes._known) == min(rows, 128)
+
+
+def test_models_that_are_no_more_are_let_go_of():
+    torch.manual_seed(0)
+    method = make_method("fairgrad", gram_path="exact")
+    weights = []
+    for _ in range(6):
+        layer = nn.Linear(8, 8)
+        method.backward(losses_of(layer(torch.randn(3, 8))), layer.parameters())
+        weights.append(weakref.ref(layer.weight))
+    del layer
+    gc.collect()
+    assert [weight() is not None for weight in weights] == [False] * 5 + [True]
+
+
+def test_the_way_can_be_forced_later():
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(8, 8), torch.randn(64, 8)
+    method = make_method("fairgrad")
+    paths = []
+    for path in ("auto", "exact"):
+        method.gram_path, method._plain_for = path, 0
+        method.backward(losses_of(layer(inputs)), layer.parameters())
+        paths.append(method.gram_plan.path)
+    assert paths == ["plain", "exact"]
+
+
+def test_only_what_is_needed_is_held_while_tasks_go_down():
+    """Saving hooks may make copies: those of layers that go the plain way are let go of before."""
+    torch.manual_seed(0)
+    alive: set[int] = set()
+    seen = []
+
+    def unpack(packed):
+        copy = packed.numpy().copy()
+        alive.add(id(copy))
+        weakref.finalize(copy, alive.discard, id(copy))
+        return torch.from_numpy(copy)
+
+    first = nn.Conv2d(2, 4, 3, padding=1)
+    rest = nn.Sequential(
+        *[layer for _ in range(5) for layer in (nn.Tanh(), nn.Conv2d(4, 4, 3, padding=1))],
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(64, 2048),
+    )
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor.detach(), unpack):
+        middle = first(torch.randn(4, 2, 16, 16))
+        middle.register_hook(lambda _: seen.append(len(alive)))
+        losses = losses_of(rest(middle))
+    method = make_method("fairgrad")
+    method.backward(losses, [*first.parameters(), *rest.parameters()])
+    ways = [plan.way for plan in method.gram_plan.parameters]
+    assert ways == ["plain"] * 12 + ["exact"] * 2
+    assert max(seen) <= 3
+
+
+def test_what_all_tasks_need_is_made_once():
+    """The inputs of a layer with more rows than columns, in another type than its gradients."""
+    torch.manual_seed(0)
+    layer, inputs = nn.Linear(16, 4), torch.randn(64, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = {key: loss.float() for key, loss in losses_of(layer(inputs)).items()}
+    method = make_method("fairgrad", gram_path="exact")
+    with _Conversions(inputs.shape) as conversions:
+        method.backward(losses, layer.parameters())
+    assert method.gram_plan.path == "exact"
+    assert conversions.count == 1
+
+
+class _Conversions(TorchDispatchMode):
+    """Counts conversions of tensors of a shape."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default and args[0].shape == self.shape:
+            self.count += 1
+        return func(*args, **(kwargs or {}))
