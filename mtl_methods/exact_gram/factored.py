@@ -249,7 +249,7 @@ def factored_gradients(
 ) -> FactoredGradients | PlainGradients:
     """Task gradients in factored form where that pays.
 
-    Hooks on tensors of the trunk act as on the plain path; those on its nodes may not be seen. Where
+    Hooks on tensors of the trunk act as on the plain path; those on its nodes may escape. Where
     several tasks travel together (``plan.tasks_at_once``) hooks see these as one batched tensor, as
     under ``torch.vmap``: what a hook, or ``retain_grad()``, stores of it is of no use afterwards.
 
