@@ -109,21 +109,21 @@ class FAMO(LossWeighting):
     def coefficients(self, inputs: StepInputs) -> list[float]:
         """``c z_k / D_k``, K numbers."""
         logs = self._logs(inputs.tasks, inputs.numbers)
+        told = dict(zip(inputs.tasks, logs, strict=True))
         if self.state["pending"]:
             if self.update_from == "next_batch":
-                self._judge(logs)
+                self._judge(told)
             else:
                 self._event(
                     "no_losses_after_step",
                     "the logits did not move because after_step was not called",
                 )
-        self.state["pending"] = logs
+        self.state["pending"] = told
         logits: list[float] = self.state["logits"]
         if inputs.tasks != self.tasks:
             logits = [logits[k] for k in inputs.index.tolist()]
         # z_k / D_k over its sum, also where 1 / D_k is beyond the range of numbers
-        scores = [logit - logs[task] for logit, task in zip(logits, inputs.tasks, strict=True)]
-        return softmax(scores)
+        return softmax([logit - log for logit, log in zip(logits, logs, strict=True)])
 
     def after_step(self, losses: Mapping[str, Tensor]) -> None:
         """Moves the logits by the losses of the same batch after the optimiser's step.
@@ -137,30 +137,32 @@ class FAMO(LossWeighting):
         """
         if self.update_from == "next_batch" or not self.state.get("pending"):
             return
-        tasks = tuple(task for task in self.state["pending"] if task in losses)
+        tasks = [task for task in self.state["pending"] if task in losses]
         if not tasks:
             self.state["pending"] = {}
             return
-        terms = [losses[task] for task in tasks]
-        values = loss_numbers(self.name, tasks, terms)
-        self._judge(self._logs(tasks, values))
+        values = loss_numbers(self.name, tasks, [losses[task] for task in tasks])
+        self._judge(dict(zip(tasks, self._logs(tasks, values), strict=True)))
 
-    def _logs(self, tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    def _logs(self, tasks: Sequence[str], values: Sequence[float]) -> list[float]:
         """``log D`` of each task."""
         distances = numbers_above_floor(self.name, tasks, values, self.loss_floor)
-        return dict(zip(tasks, map(math.log, distances), strict=True))
+        return [math.log(distance) for distance in distances]
 
     def _judge(self, logs: Mapping[str, float]) -> None:
         """Moves the logits."""
         before: dict[str, float] = self.state["pending"]
         self.state["pending"] = {}
-        rows = [k for k, task in enumerate(self.tasks) if task in before and task in logs]
+        logits, first, second, updates = (self.state[key] for key in _MOVING)
+        rows, present, change = [], [], []
+        for k, task in enumerate(self.tasks):
+            if task in before and task in logs:
+                rows.append(k)
+                present.append(logits[k])
+                change.append(before[task] - logs[task])
         if not rows:
             return
-        logits, first, second, updates = (self.state[key] for key in _MOVING)
-        tasks = [self.tasks[k] for k in rows]
-        change = [before[task] - logs[task] for task in tasks]
-        shares = softmax([logits[k] for k in rows])
+        shares = softmax(present)
         mean = math.fsum(z * c for z, c in zip(shares, change, strict=True))
         w_lr, gamma, is_adam = self.w_lr, self.gamma, self.logit_optimizer == "adam"
         for k, z, c in zip(rows, shares, change, strict=True):
