@@ -102,8 +102,12 @@ class MGDA(SeesWeightedLosses, KeepsZeroGradients):
             return 0.0
         return {"none": 0.0, "l2": -1.0, "loss": -1.0, "loss+": -2.0}[self.normalisation]
 
-    def _divisors(self, gram: NDArray[np.float64], inputs: StepInputs) -> NDArray[np.float64]:
-        """What each gradient is divided by; 1 for a gradient that is zero already."""
+    def _divisors(
+        self, gram: NDArray[np.float64], inputs: StepInputs
+    ) -> NDArray[np.float64] | None:
+        """What each gradient is divided by, 1 for one that is zero already; ``None`` for none."""
+        if self.normalisation == "none":
+            return None
         divisors = np.ones(len(gram))
         if self.normalisation in ("loss", "loss+"):
             divisors *= losses_above_floor(self.name, inputs, self.loss_floor).numpy()
@@ -115,11 +119,10 @@ class MGDA(SeesWeightedLosses, KeepsZeroGradients):
     def solve(self, gram: NDArray[np.float64], inputs: StepInputs) -> Combination:
         """The exact minimiser."""
         divisors = self._divisors(gram, inputs)
-        solution = solve_min_norm(
-            gram / divisors[:, None] / divisors[None, :], precision=self.precision
-        )
+        scaled = gram if divisors is None else gram / divisors[:, None] / divisors[None, :]
+        solution = solve_min_norm(scaled, precision=self.precision)
         weights = solution.weights
-        if self.aggregate == "normalised":
+        if divisors is not None and self.aggregate == "normalised":
             weights = weights / divisors
         if self.weight_sum == "tasks":
             weights = weights * len(weights)
