@@ -207,8 +207,9 @@ class GradientWeighting(Method):
         if effective is not None and coefficients is not None:
             effective = effective * scales
         if effective is not None:
-            self._check_range(effective, raw.dtype, inputs.tasks)
-            self.last_step.tell_weights(effective, raw)
+            numbers = effective.tolist()  # the array may be the method's own
+            self._check_range(numbers, raw.dtype, inputs.tasks)
+            self.last_step.tell_weights(numbers, raw)
         how = decision.combined if decision.combined is not None else effective
         assert how is not None
         same = decision.weights if decision.head_weights is None else decision.head_weights
@@ -218,10 +219,10 @@ class GradientWeighting(Method):
         return how
 
     def _check_range(
-        self, weights: NDArray[np.float64], dtype: torch.dtype, tasks: Sequence[str]
+        self, weights: Sequence[float], dtype: torch.dtype, tasks: Sequence[str]
     ) -> None:
         """Refuses weights that the gradients' type cannot hold: the update would be NaN."""
-        largest = beyond_range(weights.tolist(), dtype)
+        largest = beyond_range(weights, dtype)
         if largest is not None:
             raise SolverError(
                 f"{self.name}: the weight of task {tasks[largest]!r} is {weights[largest]:.3g}, "

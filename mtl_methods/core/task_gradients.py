@@ -196,7 +196,7 @@ class TaskGradients:
     def combine(self, weights: NDArray[np.float64]) -> Tensor:
         """``weights @ rows``, shape (m,)."""
         with calculating(self.rows.device.type):
-            vector = torch.as_tensor(weights, dtype=self.rows.dtype, device=self.rows.device)
+            vector = torch.tensor(weights, dtype=self.rows.dtype, device=self.rows.device)
             return vector @ self.rows
 
     def _matrix(self, count: int) -> Tensor:

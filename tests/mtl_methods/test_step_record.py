@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from typing import get_type_hints
+from typing import ClassVar, get_type_hints
 
 import numpy as np
 import pytest
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_methods import StepRecord, make_method
+from mtl_methods.core.gradient_weighting import Combination
+from mtl_methods.core.gram_weighting import GramWeighting
 
 
 def test_numbers_become_one_tensor():
@@ -91,3 +93,26 @@ def test_weights_are_those_of_their_step_when_read_later(name):
     read = [step(early).weights.tolist() for _ in range(3)]
     kept = [step(late) for _ in range(3)]
     assert [record.weights.tolist() for record in kept] == read
+
+
+class _KeepsItsWeights(GramWeighting):
+    """Gives its own array, which it changes in every step."""
+
+    name: ClassVar[str] = "keeps_its_weights"
+
+    def solve(self, gram, inputs):
+        if not hasattr(self, "_own_weights"):
+            self._own_weights = np.zeros(len(gram))
+        self._own_weights += 1.0
+        return Combination(weights=self._own_weights)
+
+
+def test_weights_read_late_are_those_of_their_step():
+    method = _KeepsItsWeights()
+    parameter = nn.Parameter(torch.tensor([0.5, -1.0, 2.0]))
+    records = []
+    for _ in range(2):
+        losses = {"a": 2.0 * parameter.square().sum(), "b": parameter.exp().sum()}
+        method.backward(losses, [parameter])
+        records.append(method.last_step)
+    assert [record.weights.tolist() for record in records] == [[1.0, 1.0], [2.0, 2.0]]
