@@ -22,7 +22,7 @@ __all__ = [
     "GradientUse",
     "LayerUse",
     "MatrixUse",
-    "Reading",
+    "NodeReading",
     "RowUse",
     "Rule",
     "Saved",
@@ -36,7 +36,7 @@ Saved = tuple[Tensor, ...]
 """What a node has saved for its backward pass, without a graph, as its rule reads it."""
 
 
-class Reading(NamedTuple):
+class NodeReading(NamedTuple):
     """What a rule reads from a node of a step.
 
     Attributes:
@@ -173,7 +173,7 @@ class Rule:
             if the rule does not cover it.
     """
 
-    read: Callable[[Node], Reading | None]
+    read: Callable[[Node], NodeReading | None]
     use: Callable[[Any, Entrance], LayerUse | None]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtl_methods.exact_gram.choice import KnownParameter, PlacedUse, choose
 from mtl_methods.exact_gram.factors import Factor, FactorRecipe, factor_recipe
-from mtl_methods.exact_gram.layer import Entrance, Reading
+from mtl_methods.exact_gram.layer import Entrance, NodeReading
 from mtl_methods.exact_gram.layout import Layout
 from mtl_methods.exact_gram.listing import Node
 from mtl_methods.exact_gram.plan import GramPlan, ParameterPlan
@@ -63,7 +63,7 @@ _BATCHED = frozenset(
     }
 )
 
-NodeReadings = Mapping[int, "Reading | None"]
+NodeReadings = Mapping[int, NodeReading | None]
 """By the position of each node that uses a shared parameter, what its rule reads there."""
 
 
@@ -151,7 +151,7 @@ class Recipes:
 
 def read_nodes(nodes: Sequence[Node], layout: Layout) -> NodeReadings:
     """What rules read from the nodes that use a shared parameter."""
-    readings: dict[int, Reading | None] = {}
+    readings: dict[int, NodeReading | None] = {}
     for position, name in layout.users:
         rule = RULES.get(name)
         readings[position] = None if rule is None else rule.read(nodes[position])

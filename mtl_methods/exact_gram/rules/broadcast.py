@@ -11,7 +11,7 @@ from mtl_methods.exact_gram.layer import (
     Entrance,
     GradientUse,
     LayerUse,
-    Reading,
+    NodeReading,
     Rule,
     Saved,
     is_readable,
@@ -29,9 +29,9 @@ class _Facts(NamedTuple):
     factors: tuple[int, ...] = ()
 
 
-def _read_add(node: Node) -> Reading | None:
+def _read_add(node: Node) -> NodeReading | None:
     shape = _output_shape(node)
-    return None if node._saved_alpha != 1 or shape is None else Reading(_Facts(shape), ())
+    return None if node._saved_alpha != 1 or shape is None else NodeReading(_Facts(shape), ())
 
 
 def _use_add(facts: _Facts, entrance: Entrance) -> LayerUse | None:
@@ -42,7 +42,7 @@ def _use_add(facts: _Facts, entrance: Entrance) -> LayerUse | None:
     return GradientUse("sum", facts.shape.numel(), lambda _, delta: summed(delta))
 
 
-def _read_mul(node: Node) -> Reading | None:
+def _read_mul(node: Node) -> NodeReading | None:
     shape = _output_shape(node)
     if shape is None:
         return None
@@ -52,7 +52,7 @@ def _read_mul(node: Node) -> Reading | None:
         if isinstance(factor, Tensor) and is_readable(factor)
     ]
     slots = tuple(slot for slot, _ in readable)
-    return Reading(_Facts(shape, slots), tuple(factor for _, factor in readable))
+    return NodeReading(_Facts(shape, slots), tuple(factor for _, factor in readable))
 
 
 def _use_mul(facts: _Facts, entrance: Entrance) -> LayerUse | None:

@@ -14,7 +14,7 @@ from mtl_methods.exact_gram.layer import (
     Entrance,
     LayerUse,
     MatrixUse,
-    Reading,
+    NodeReading,
     Rule,
     Saved,
     is_readable,
@@ -53,7 +53,7 @@ class _Facts(NamedTuple):
         ]
 
 
-def _read(node: Node) -> Reading | None:
+def _read(node: Node) -> NodeReading | None:
     inputs, weight = node._saved_input, node._saved_weight
     if node._saved_transposed or inputs is None or weight is None or not is_readable(inputs):
         return None
@@ -66,7 +66,7 @@ def _read(node: Node) -> Reading | None:
         _for_each(axes, node._saved_dilation),
         int(node._saved_groups),
     )
-    return Reading(facts, (inputs.detach(),))
+    return NodeReading(facts, (inputs.detach(),))
 
 
 def _for_each(axes: int, sizes: Sequence[int]) -> _Sizes:

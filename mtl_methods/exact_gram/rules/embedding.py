@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from mtl_methods.exact_gram.layer import Entrance, LayerUse, Reading, RowUse, Rule, Saved
+from mtl_methods.exact_gram.layer import Entrance, LayerUse, NodeReading, RowUse, Rule, Saved
 from mtl_methods.exact_gram.listing import Node
 
 __all__ = ["EMBEDDING"]
@@ -19,11 +19,11 @@ class _Facts(NamedTuple):
     padding: int
 
 
-def _read(node: Node) -> Reading | None:
+def _read(node: Node) -> NodeReading | None:
     if node._saved_scale_grad_by_freq or node._saved_sparse:
         return None
     indices = node._saved_indices.detach()
-    return Reading(_Facts(indices.numel(), _signed(node._saved_padding_idx)), (indices,))
+    return NodeReading(_Facts(indices.numel(), _signed(node._saved_padding_idx)), (indices,))
 
 
 def _use(facts: _Facts, entrance: Entrance) -> LayerUse | None:

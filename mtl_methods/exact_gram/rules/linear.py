@@ -15,7 +15,7 @@ from mtl_methods.exact_gram.layer import (
     Entrance,
     LayerUse,
     MatrixUse,
-    Reading,
+    NodeReading,
     Rule,
     Saved,
     is_readable,
@@ -35,26 +35,26 @@ class _Facts(NamedTuple):
     width: int | None = None
 
 
-def _read_addmm(node: Node) -> Reading | None:
+def _read_addmm(node: Node) -> NodeReading | None:
     if node._saved_alpha != 1 or node._saved_beta != 1:
         return None
     inputs = node._saved_mat1
     if inputs is None:
         sizes = getattr(node, "_saved_mat1_sym_sizes", None)
-        return Reading(_Facts(int(sizes[0])), ()) if sizes else None
+        return NodeReading(_Facts(int(sizes[0])), ()) if sizes else None
     return _read(inputs)
 
 
-def _read_mm(node: Node) -> Reading | None:
+def _read_mm(node: Node) -> NodeReading | None:
     inputs = node._saved_self
     return None if inputs is None else _read(inputs)
 
 
-def _read(inputs: Tensor) -> Reading:
+def _read(inputs: Tensor) -> NodeReading:
     rows, width = inputs.shape
     if not is_readable(inputs):
-        return Reading(_Facts(rows), ())
-    return Reading(_Facts(rows, width), (inputs.detach(),))
+        return NodeReading(_Facts(rows), ())
+    return NodeReading(_Facts(rows, width), (inputs.detach(),))
 
 
 def _use_addmm(facts: _Facts, entrance: Entrance) -> LayerUse | None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtl_methods.exact_gram.layer import Entrance, GradientUse, LayerUse, Reading, Rule, Saved
+from mtl_methods.exact_gram.layer import Entrance, GradientUse, LayerUse, NodeReading, Rule, Saved
 from mtl_methods.exact_gram.listing import Node
 
 __all__ = ["BATCH_NORM", "GROUP_NORM", "LAYER_NORM"]
@@ -31,20 +31,20 @@ class _Facts(NamedTuple):
     groups: int = 0
 
 
-def _read(node: Node, epsilon: float | None = None, groups: int = 0) -> Reading:
+def _read(node: Node, epsilon: float | None = None, groups: int = 0) -> NodeReading:
     inputs = node._saved_input.detach()
     if epsilon is None:
         statistics = node._saved_result1.detach(), node._saved_result2.detach()
     else:
         statistics = node._saved_running_mean.detach(), node._saved_running_var.detach()
-    return Reading(_Facts(inputs.shape, epsilon, groups), (inputs, *statistics))
+    return NodeReading(_Facts(inputs.shape, epsilon, groups), (inputs, *statistics))
 
 
-def _read_batch_norm(node: Node) -> Reading:
+def _read_batch_norm(node: Node) -> NodeReading:
     return _read(node, None if node._saved_training else node._saved_eps)
 
 
-def _read_group_norm(node: Node) -> Reading:
+def _read_group_norm(node: Node) -> NodeReading:
     return _read(node, groups=node._saved_group)
 
 
